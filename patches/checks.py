@@ -1,0 +1,73 @@
+"""Whether a live model is what its config says, so that a patch starts from the truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from rope_scaling.patches.discover import RotarySite, frequency_buffers
+from rope_scaling.patches.state import native_state
+
+_ROUNDED = 2.0**-8
+"""Relative: bfloat16 keeps 8 bits, so its rounding stays within half of this."""
+
+
+def check_configs(model: nn.Module, sites: list[RotarySite]) -> None:
+    """ValueError where a rotary module reads a config that no model object owns: it would not be saved."""
+    owned: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            owned |= {id(module.config), id(module.config.get_text_config())}
+    for site in sites:
+        if id(site.config) not in owned:
+            raise ValueError(
+                f"{site.name} ({type(site.module).__name__}) keeps a copy of the config for itself: "
+                "patching such a model is not supported yet"
+            )
+
+
+def check_frequencies(site: RotarySite) -> None:
+    """ValueError unless a module's frequencies are those that its config gives, up to rounding.
+
+    They are not where `config.rope_parameters` was set after loading, which does nothing before the model is saved and
+    loaded again, or where something else has patched the module.
+    """
+    rope_type = getattr(site.module, "rope_type", "default")
+    expected = native_state(type(site.module), site.config)
+    for name in frequency_buffers(site.module):
+        live = site.module.get_buffer(name)
+        if live.device.type == "meta":
+            raise ValueError(
+                f"{site.name}.{name} is on the meta device and holds no numbers: load the weights before patching"
+            )
+        if rope_type in ("dynamic", "longrope"):
+            continue  # these change their buffer while they run
+        meant = expected.buffers.get(name)
+        if meant is None or meant.shape != live.shape or not _close(live, meant):
+            raise ValueError(
+                f"{site.name}.{name} does not hold the frequencies that its config gives: rope_parameters was "
+                "edited after loading, the config is shared with a patched model, or another library patched this "
+                "one; load the model again (editing config.rope_parameters of a loaded model does nothing)"
+            )
+
+
+def rounded_buffers(sites: list[RotarySite]) -> list[str]:
+    """Frequency buffers that a cast of the model has rounded, by name."""
+    return [
+        f"{site.name}.{name}"
+        for site in sites
+        for name in frequency_buffers(site.module)
+        if site.module.get_buffer(name).dtype in (torch.bfloat16, torch.float16)
+    ]
+
+
+def model_configs(sites: list[RotarySite]) -> list[PreTrainedConfig]:
+    """The distinct config objects that rotary modules read."""
+    return list({id(site.config): site.config for site in sites}.values())
+
+
+def _close(live: torch.Tensor, meant: torch.Tensor) -> bool:
+    # float16 has no room below 6e-8 and few bits below 6e-5
+    slack = 6e-5 if live.dtype == torch.float16 else 0.0
+    return bool(torch.allclose(live.to("cpu", torch.float32), meant.to("cpu"), rtol=_ROUNDED, atol=slack))

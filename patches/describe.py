@@ -1,0 +1,80 @@
+"""What a model's rotary embedding is now, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from rope_scaling.config import layer_types_of, max_position_embeddings, read_rope
+from rope_scaling.patches.checks import model_configs, rounded_buffers
+from rope_scaling.patches.discover import find_rotary
+from rope_scaling.record import read_record
+from rope_scaling.schemes import Scheme
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is patched, with which scheme, from what length to what length.
+
+    Attributes:
+        scheme: The scheme with its factor; None where the model is not patched.
+        original_max_position_embeddings: L that was scaled from; unpatched, what the config says was trained.
+        max_length: The length that the config declares now, in tokens.
+        rope_type: What `config.rope_parameters` says now.
+        on_scaled: How a checkpoint that was scaled before was treated.
+        modules: Paths of the rotary modules.
+        layer_types: The layer types that are scaled, where a model has several.
+        rounded: Frequency buffers that a cast of the model has rounded: positions past a few thousand are off.
+    """
+
+    scheme: Scheme | None
+    original_max_position_embeddings: int
+    max_length: int
+    rope_type: str
+    on_scaled: str | None
+    modules: list[str]
+    layer_types: list[str]
+    rounded: list[str]
+
+    @property
+    def factor(self) -> float:
+        """s, new length / trained length."""
+        return self.max_length / self.original_max_position_embeddings
+
+    def __str__(self) -> str:
+        told = "not patched" if self.scheme is None else f"patched with {self.scheme}"
+        lines = [
+            f"{told}: {self.original_max_position_embeddings} -> {self.max_length} tokens "
+            f"(rope_type {self.rope_type!r}; {', '.join(self.modules)})"
+        ]
+        if self.rounded:
+            lines.append(
+                f"rounded frequencies in {', '.join(self.rounded)}: patch_model(model, 'none') makes them exact"
+            )
+        return "\n".join(lines)
+
+
+def describe(model: nn.Module) -> Description:
+    """Describe the rotary embedding of a model, patched or not.
+
+    Raises:
+        TypeError: The model has no rotary embedding.
+        ValueError: It has one that is not understood.
+    """
+    sites = find_rotary(model)
+    config = model_configs(sites)[0]
+    record = read_record(config)
+    layer_type = next(iter(layer_types_of(config)), None)
+    own = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
+    trained = read_rope(config, layer_type).original_max_position_embeddings
+    return Description(
+        scheme=None if record is None else record.make_scheme(),
+        original_max_position_embeddings=trained if record is None else record.original_max_position_embeddings,
+        max_length=max_position_embeddings(config) if record is None else record.max_position_embeddings,
+        rope_type=str(own["rope_type"]),
+        on_scaled=None if record is None else record.on_scaled,
+        modules=[site.name for site in sites],
+        layer_types=[] if record is None else record.layer_types,
+        rounded=rounded_buffers(sites),
+    )

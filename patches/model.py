@@ -1,0 +1,165 @@
+"""Patch a live model, undo it, or do both around a block."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from torch import nn
+
+from rope_scaling.patches.cache_guard import install_guard, remove_guard
+from rope_scaling.patches.checks import check_configs, check_frequencies, model_configs
+from rope_scaling.patches.discover import RotarySite, find_rotary
+from rope_scaling.patches.generation import raise_generation_length, restore_generation_length
+from rope_scaling.patches.plan import ConfigPlan, plan_config, unpatched_config
+from rope_scaling.patches.request import Request
+from rope_scaling.patches.rotary import is_patched_class, patched_class
+from rope_scaling.patches.snapshot import Snapshot
+from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, write_state
+from rope_scaling.record import erase_record, read_record
+from rope_scaling.schemes import SCHEMES, Scheme, make_scheme
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+def patch_model(
+    model: ModelT,
+    scheme: str | Scheme | None = None,
+    *,
+    factor: float | None = None,
+    max_length: int | None = None,
+    original_max_length: int | None = None,
+    on_scaled: str | None = None,
+) -> ModelT:
+    """Scale the rotary embedding of a loaded model, in place.
+
+    The live frequencies, `config.rope_parameters`, `config.max_position_embeddings` and `generation_config` change
+    together: a checkpoint saved from the model gives the same logits in plain Transformers. The frequencies stay
+    float32 when the model is cast. Patching a patched model replaces its patch. A KV cache filled before is refused
+    in eager mode, as far as that can be known without asking the device (not for static caches, nor in compiled
+    calls).
+
+    Args:
+        model: A Transformers model, or anything that holds one.
+        scheme: A name ("ntk", "yarn", ...), or a value (`YaRN(factor=4, beta_fast=16.0)`); without one, the scheme
+            that a saved patched checkpoint carries is applied again.
+        factor: s, new length / trained length; 2 unless said here, in the scheme or by `max_length`.
+        max_length: The new length in tokens, instead of `factor`.
+        original_max_length: L in tokens, where the config does not tell the trained length rightly.
+        on_scaled: For a checkpoint that is scaled already: "compose" scales on top of it (it was trained so),
+            "replace" starts from the plain frequencies (only its config was edited).
+
+    Returns:
+        The same model.
+
+    Raises:
+        TypeError: The model has no rotary embedding, or an argument has the wrong type.
+        ValueError: Unknown scheme or option, contradicting factors, an already scaled checkpoint without `on_scaled`,
+            or a model that is not understood. The model is untouched then.
+    """
+    sites = find_rotary(model)
+    check_configs(model, sites)
+    asked = _scheme_or_record(sites, scheme, original_max_length, on_scaled)
+    request = replace(asked, factor=factor, max_length=max_length)
+    for site in sites:
+        check_frequencies(site)
+    plans = [
+        plan_config(config, [site for site in sites if site.config is config], request)
+        for config in model_configs(sites)
+    ]
+    pairs = [(site, plan) for plan in plans for site in sites if site.config is plan.live]
+    states = [(_original(site), native_state(type(site.module), plan.patched)) for site, plan in pairs]
+    for (site, plan), (original, state) in zip(pairs, states, strict=True):
+        write_state(site.module, state, patched_class(type(site.module)))
+        vars(site.module)[ORIGINAL] = original
+        remove_guard(site.parent)
+        if not plan.changes_nothing:
+            install_guard(site.parent, plan.record.fingerprint)
+    for plan in plans:
+        _write_config(model, plan)
+    return model
+
+
+def unpatch_model(model: ModelT) -> ModelT:
+    """Undo `patch_model`: classes, frequencies, config and generation config are exactly what they were.
+
+    Works on a saved and reloaded checkpoint as well, from the record in its config. A cache filled while the model was
+    patched must not be used afterwards; nothing is left in the model that could notice.
+
+    Raises:
+        TypeError: The model has no rotary embedding.
+        ValueError: The model is not patched.
+    """
+    sites = find_rotary(model)
+    configs = model_configs(sites)
+    if not any(is_patched_class(type(s.module)) for s in sites) and not any(map(read_record, configs)):
+        raise ValueError(f"{type(model).__name__} is not patched: there is nothing to undo")
+    originals = [(site, _original(site)) for site in sites]
+    for site, state in originals:
+        write_state(site.module, state, state.cls)
+        vars(site.module).pop(ORIGINAL, None)
+        remove_guard(site.parent)
+    for config in configs:
+        restore_generation_length(model, read_record(config))
+        erase_record(config)
+    return model
+
+
+@contextmanager
+def patched(model: ModelT, scheme: str | Scheme, **options: Any) -> Iterator[ModelT]:
+    """Patch within a `with` block; on leaving, also by an exception, the model is what it was before.
+
+    Args:
+        model: As for `patch_model`.
+        scheme: As for `patch_model`.
+        **options: The keyword arguments of `patch_model`.
+    """
+    before = Snapshot.take(model)
+    patch_model(model, scheme, **options)
+    try:
+        yield model
+    finally:
+        before.restore(model)
+
+
+def _scheme_or_record(
+    sites: list[RotarySite],
+    scheme: str | Scheme | None,
+    original_max_length: int | None,
+    on_scaled: str | None,
+) -> Request:
+    if scheme is not None:
+        return Request(make_scheme(scheme), original_max_length=original_max_length, on_scaled=on_scaled)
+    record = read_record(sites[0].config)
+    if record is None:
+        raise ValueError(
+            f"no scheme was given and the config carries none from an earlier patch: name one ({', '.join(SCHEMES)})"
+        )
+    return Request(
+        record.make_scheme(),
+        original_max_length=original_max_length or record.original_max_position_embeddings,
+        on_scaled=on_scaled or record.on_scaled,
+    )
+
+
+def _original(site: RotarySite) -> RotaryState:
+    """The state of a module before any patch, whether it was patched here or came so from a checkpoint."""
+    held: RotaryState | None = vars(site.module).get(ORIGINAL)
+    if held is not None:
+        return held
+    native = native_state(type(site.module), unpatched_config(site.config))
+    if read_record(site.config) is not None:
+        return native
+    return read_state(site.module, set(native.attributes))
+
+
+def _write_config(model: nn.Module, plan: ConfigPlan) -> None:
+    restore_generation_length(model, read_record(plan.live))
+    old, new = plan.record.before["max_position_embeddings"], plan.record.max_position_embeddings
+    record = replace(plan.record, generation_max_length=raise_generation_length(model, old, new))
+    for key in record.before:
+        setattr(plan.live, key, copy.deepcopy(getattr(plan.patched, key)))
+    record.write(plan.live)

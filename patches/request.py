@@ -1,0 +1,83 @@
+"""What `patch_model` was asked for, settled against the RoPE that one layer type was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedConfig
+
+from rope_scaling.config import max_position_embeddings, read_plain_rope, read_rope, read_rope_parameters
+from rope_scaling.rope import Rope
+from rope_scaling.schemes import Dynamic, NoScaling, RopeParameters, Scheme
+from rope_scaling.schemes.factor import DEFAULT_FACTOR, resolve_factor
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `patch_model`."""
+
+    scheme: Scheme
+    factor: float | None = None
+    max_length: int | None = None
+    original_max_length: int | None = None
+    on_scaled: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scheme, Dynamic):
+            raise ValueError(
+                "'dynamic' changes the frequencies with the length of each call, which breaks a KV cache: "
+                "patch with 'ntk' and the factor you need"
+            )
+        length = self.original_max_length
+        if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+            raise ValueError(f"original_max_length must be a positive integer, got {length!r}")
+        if self.on_scaled not in (None, "compose", "replace"):
+            raise ValueError(f"on_scaled must be 'compose' or 'replace', got {self.on_scaled!r}")
+
+
+@dataclass(frozen=True)
+class LayerRequest:
+    """One layer type: its RoPE as trained, the scheme with its factor settled, and its parameters before."""
+
+    layer_type: str | None
+    rope: Rope
+    scheme: Scheme
+    factor: float
+    before: RopeParameters
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the trained frequencies stay as they are."""
+        scaled = self.scheme(self.rope)
+        return (scaled.inv_freq, scaled.attention_factor) == (self.rope.inv_freq, self.rope.attention_factor)
+
+
+def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -> LayerRequest:
+    """Settle a request for one layer type of an unpatched `config`.
+
+    Raises:
+        ValueError: The checkpoint is scaled already and `on_scaled` is silent, factors contradict each other, or an
+            option does not fit this RoPE.
+    """
+    rope = _trained_rope(config, layer_type, request)
+    default = 1.0 if isinstance(request.scheme, NoScaling) else DEFAULT_FACTOR
+    factor = resolve_factor(rope, request.scheme.factor, request.factor, request.max_length, default)
+    scheme: Scheme = replace(request.scheme, factor=factor)  # type: ignore[type-var]
+    scheme(rope)  # an option that does not fit is an error here, before anything else is done
+    return LayerRequest(layer_type, rope, scheme, factor, read_rope_parameters(config, layer_type))
+
+
+def _trained_rope(config: PreTrainedConfig, layer_type: str | None, request: Request) -> Rope:
+    read = read_rope(config, layer_type)
+    length = request.original_max_length
+    if read.rope_type != "default" and request.on_scaled is None:
+        raise ValueError(
+            f"this checkpoint is scaled already (rope_type {read.rope_type!r}): pass on_scaled='compose' if it was "
+            "trained so, to scale on top of its max_position_embeddings, or on_scaled='replace' if only its config "
+            "was edited, to start from the plain frequencies"
+        )
+    if read.rope_type != "default" and request.on_scaled == "replace":
+        read = read_plain_rope(config, layer_type)
+    elif read.rope_type != "default" and length is None:
+        length = max_position_embeddings(config)
+    return read if length is None else replace(read, original_max_position_embeddings=length)

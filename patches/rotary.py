@@ -1,0 +1,61 @@
+"""The class that a patched rotary module gets: its own, with frequencies that stay float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PATCHED: dict[type[nn.Module], type[nn.Module]] = {}
+
+
+class KeepsFloat32:
+    """Mixin that keeps frequency buffers in float32 when a model is cast.
+
+    `model.to(torch.bfloat16)` leaves 8 bits of an `inv_freq`: at position 32768 the angle of a pair of frequency 0.1
+    is then wrong by up to a whole turn. The buffers follow every move between devices.
+    """
+
+    _buffers: dict[str, Tensor | None]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        exact = {name: b for name, b in self._buffers.items() if b is not None and b.dtype == torch.float32}
+        module: nn.Module = super()._apply(fn, recurse)  # type: ignore[misc]
+        for name, buffer in exact.items():
+            cast = self._buffers[name]
+            if cast is not None and cast.dtype != torch.float32:
+                self._buffers[name] = buffer.to(cast.device)
+        return module
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # pickle finds classes by name, and this one's name is its base's: rebuild it from that
+        return _blank, (unpatched_class(type(self)),), dict(self.__dict__)
+
+
+def patched_class(base: type[nn.Module]) -> type[nn.Module]:
+    """The subclass of `base` that patched modules get; one for each `base`, of the same name.
+
+    Transformers' weight initialisation knows rotary modules by `RotaryEmbedding` in the name of their class.
+    """
+    base = unpatched_class(base)
+    if base not in _PATCHED:
+        names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
+        _PATCHED[base] = type(base.__name__, (KeepsFloat32, base), names)
+    return _PATCHED[base]
+
+
+def unpatched_class(cls: type) -> type[nn.Module]:
+    """The class that a patched class was made from; any other class itself."""
+    return cls.__bases__[1] if is_patched_class(cls) else cls
+
+
+def is_patched_class(cls: type) -> bool:
+    """Whether `patched_class` made it."""
+    return cls.__bases__[:1] == (KeepsFloat32,)
+
+
+def _blank(base: type[nn.Module]) -> nn.Module:
+    cls = patched_class(base)
+    return cls.__new__(cls)

@@ -1,0 +1,82 @@
+"""A model's patch state, taken and put back exactly."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedConfig
+
+from rope_scaling.patches.cache_guard import guard_of, install_guard, remove_guard
+from rope_scaling.patches.checks import model_configs
+from rope_scaling.patches.discover import RotarySite, find_rotary
+from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, write_state
+from rope_scaling.record import RECORD
+
+_KEYS = (RECORD, "rope_parameters", "max_position_embeddings", "original_max_position_embeddings")
+
+
+@dataclass(frozen=True)
+class SiteSnapshot:
+    """One rotary module, and the guard of its parent."""
+
+    site: RotarySite
+    state: RotaryState
+    original: RotaryState | None
+    guard: str | None
+
+    def restore(self) -> None:
+        """Put all of it back."""
+        write_state(self.site.module, self.state, self.state.cls)
+        vars(self.site.module).pop(ORIGINAL, None)
+        if self.original is not None:
+            vars(self.site.module)[ORIGINAL] = self.original
+        remove_guard(self.site.parent)
+        if self.guard is not None:
+            install_guard(self.site.parent, self.guard)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything in a model that `patch_model` may change."""
+
+    sites: list[SiteSnapshot]
+    configs: list[tuple[PreTrainedConfig, dict[str, Any]]]
+    generation_max_length: int | None
+
+    @classmethod
+    def take(cls, model: nn.Module) -> Snapshot:
+        """Read it from a model."""
+        sites = find_rotary(model)
+        configs = [
+            (config, {key: copy.deepcopy(getattr(config, key)) for key in _KEYS if hasattr(config, key)})
+            for config in model_configs(sites)
+        ]
+        generation = getattr(model, "generation_config", None)
+        return cls([_take_site(site) for site in sites], configs, getattr(generation, "max_length", None))
+
+    def restore(self, model: nn.Module) -> None:
+        """Put it back into the same model."""
+        for site in self.sites:
+            site.restore()
+        for config, values in self.configs:
+            for key in _KEYS:
+                if key in values:
+                    setattr(config, key, values[key])
+                elif hasattr(config, key):
+                    delattr(config, key)
+        generation = getattr(model, "generation_config", None)
+        if generation is not None:
+            generation.max_length = self.generation_max_length
+
+
+def _take_site(site: RotarySite) -> SiteSnapshot:
+    names = set(native_state(type(site.module), site.config).attributes)
+    return SiteSnapshot(
+        site,
+        read_state(site.module, names),
+        vars(site.module).get(ORIGINAL),
+        guard_of(site.parent),
+    )

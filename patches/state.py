@@ -1,0 +1,77 @@
+"""Everything about a rotary module that a patch replaces, as one value that can be put back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from rope_scaling.patches.rotary import unpatched_class
+
+ORIGINAL = "_rope_scaling_original"
+"""Attribute of a patched module that holds the state it had before."""
+
+_MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"config", ORIGINAL}
+_SET_WHILE_RUNNING = ("inv_freq", "max_seq_len_cached")
+
+
+@dataclass(frozen=True)
+class RotaryState:
+    """The class, plain attributes and buffers of a rotary module.
+
+    The config, hooks and whatever other libraries have put on the module stay with the module.
+    """
+
+    cls: type[nn.Module]
+    attributes: dict[str, Any]
+    buffers: dict[str, Tensor]
+
+
+def fresh_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
+    """A rotary module as Transformers itself makes it from `config`, on the CPU in float32.
+
+    Raises:
+        ValueError: The class cannot be made from a config alone.
+    """
+    base = unpatched_class(cls)
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float32)
+        with torch.device("cpu"):
+            return base(config)
+    except Exception as error:
+        raise ValueError(f"{base.__name__} cannot be made from this config: {error}") from error
+    finally:
+        torch.set_default_dtype(default)
+
+
+def native_state(cls: type[nn.Module], config: PreTrainedConfig) -> RotaryState:
+    """The state of a module of class `cls` made by Transformers from `config`."""
+    module = fresh_module(cls, config)
+    return read_state(module, set(vars(module)) - _MODULE_INTERNALS)
+
+
+def read_state(module: nn.Module, names: set[str]) -> RotaryState:
+    """The state of a live module: the attributes called `names`, those set while running, and all buffers."""
+    held = {n for n in vars(module) if n in names or n.endswith(_SET_WHILE_RUNNING)} - _MODULE_INTERNALS
+    buffers = {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
+    return RotaryState(type(module), {name: vars(module)[name] for name in held}, buffers)
+
+
+def write_state(module: nn.Module, state: RotaryState, cls: type[nn.Module]) -> None:
+    """Make `module` a `cls` with this state; buffers go to the device where the module's are now."""
+    device = buffer_device(module)
+    for name in read_state(module, set(state.attributes)).attributes:
+        delattr(module, name)
+    module.__class__ = cls
+    vars(module).update(state.attributes)
+    for name, buffer in state.buffers.items():
+        module._buffers[name] = buffer.to(device)
+
+
+def buffer_device(module: nn.Module) -> torch.device:
+    """Where the module's buffers are."""
+    return next(buffer.device for buffer in module._buffers.values() if buffer is not None)

@@ -1,0 +1,33 @@
+"""Scaling schemes: frozen values that map a `Rope` and a length to a `ScaledRope`."""
+
+from rope_scaling.schemes.abf import ABF
+from rope_scaling.schemes.base import RopeParameters, Scheme
+from rope_scaling.schemes.dynamic import Dynamic
+from rope_scaling.schemes.linear import Linear
+from rope_scaling.schemes.llama3 import Llama3
+from rope_scaling.schemes.longrope import LongRoPE
+from rope_scaling.schemes.none import NoScaling
+from rope_scaling.schemes.ntk import NTK
+from rope_scaling.schemes.ntk_by_parts import NTKByParts
+from rope_scaling.schemes.registry import SCHEMES
+from rope_scaling.schemes.spec import make_scheme, parse_scheme, scheme_options
+from rope_scaling.schemes.yarn import YaRN, YaRNTurns
+
+__all__ = [
+    "ABF",
+    "NTK",
+    "SCHEMES",
+    "Dynamic",
+    "Linear",
+    "Llama3",
+    "LongRoPE",
+    "NTKByParts",
+    "NoScaling",
+    "RopeParameters",
+    "Scheme",
+    "YaRN",
+    "YaRNTurns",
+    "make_scheme",
+    "parse_scheme",
+    "scheme_options",
+]

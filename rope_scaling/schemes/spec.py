@@ -1,0 +1,86 @@
+"""Schemes from names and from text such as `yarn:factor=4,beta_fast=16`, and back into plain values."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+from rope_scaling.schemes.base import Scheme
+from rope_scaling.schemes.registry import SCHEMES
+
+
+def make_scheme(scheme: str | Scheme, options: Mapping[str, object] | None = None) -> Scheme:
+    """The scheme called `scheme`, with these options; a scheme that is a value already is returned as it is.
+
+    Raises:
+        ValueError: Unknown name or option, with the nearest known one, or a bad value.
+        TypeError: Neither a name nor a scheme.
+    """
+    if not isinstance(scheme, str):
+        if isinstance(scheme, tuple(SCHEMES.values())) and not isinstance(scheme, type):
+            return scheme
+        raise TypeError(f"scheme must be a name or a value such as YaRN(factor=4), got {scheme!r}")
+    if scheme not in SCHEMES:
+        raise ValueError(f"unknown scheme {scheme!r}{_suggest(scheme, SCHEMES)} ({', '.join(SCHEMES)})")
+    made = SCHEMES[scheme]
+    known = _fields(made)
+    given = dict(options or {})
+    for name in given:
+        if name not in known:
+            told = ", ".join(known)
+            raise ValueError(f"scheme {scheme!r} has no option {name!r}{_suggest(name, known)} ({told})")
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in given]
+    if missing:
+        raise ValueError(f"scheme {scheme!r} needs {', '.join(missing)}: for example {scheme}:{missing[0]}=...")
+    return made(**given)
+
+
+def parse_scheme(text: str) -> Scheme:
+    """A scheme from `name` or `name:option=value,...`; values are JSON (`4`, `true`, `[1, 1.5]`).
+
+    Raises:
+        ValueError: Unknown name or option, or a value that is no JSON.
+    """
+    name, _, rest = text.strip().partition(":")
+    options: dict[str, object] = {}
+    for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"cannot read {part!r} in scheme {text!r}: write name:option=value,option=value")
+        if key.strip() in options:
+            raise ValueError(f"option {key.strip()!r} is given twice in scheme {text!r}")
+        options[key.strip()] = _value(value.strip(), text)
+    return make_scheme(name.strip(), options)
+
+
+def scheme_options(scheme: Scheme) -> dict[str, Any]:
+    """The options of a scheme that are not its defaults, as JSON can hold them: `make_scheme` takes them back."""
+    told = {name: (getattr(scheme, name), field.default) for name, field in _fields(type(scheme)).items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, (value, default) in told.items()
+        if value != default
+    }
+
+
+def _fields(scheme: type[Scheme]) -> dict[str, Field[Any]]:
+    assert is_dataclass(scheme)
+    return {field.name: field for field in fields(scheme)}
+
+
+def _value(text: str, spec: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ValueError(
+            f"cannot read the value {text!r} in scheme {spec!r}: write a number, true, false or a list [..]"
+        ) from None
+
+
+def _suggest(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else ""
