@@ -118,9 +118,9 @@ def _set_parameters(config: PreTrainedConfig, layer_type: str | None, parameters
 
 
 def _what_is_wrong(cls: type[nn.Module], config: PreTrainedConfig, layer: LayerRequest) -> str | None:
-    """Why a fresh module of `cls` does not rotate as the scheme says; None where it does."""
+    """Why a module of `cls` made from the saved `config` would not rotate as the scheme says; None where it would."""
     try:
-        module = fresh_module(cls, config)
+        module = fresh_module(cls, type(config).from_dict(config.to_dict()))
         _run(module, layer.layer_type)
     except Exception as error:  # whatever Transformers raises, the answer is: not these parameters
         return f"{type(error).__name__}: {error}"

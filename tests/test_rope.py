@@ -148,7 +148,7 @@ GOOD: dict[str, Any] = {"rope_theta": 1e4, "head_dim": 64, "max_position_embeddi
         ({"head_dim": None}, "no head_dim, nor hidden_size"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 0.5}}, "factor must be a finite number of at least 1"),
         ({"rope_scaling": {"rope_type": "linear", "factor": math.inf}}, "factor must be"),
-        ({"rope_scaling": {"rope_type": "linear"}}, "need a factor"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "need factor"),
         ({"rope_scaling": {"rope_type": "mystery", "factor": 2}}, "rope_type 'mystery' is not understood"),
         ({"rope_scaling": {"rope_type": "longrope", "factor": 2}}, "need long_factor"),
         ({"rope_scaling": "linear"}, "must be a dict, got 'linear'"),
