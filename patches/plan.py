@@ -51,7 +51,8 @@ def plan_config(live: PreTrainedConfig, sites: Iterable[RotarySite], request: Re
         ValueError: The request does not fit this checkpoint, or no parameters say it to this architecture.
     """
     base = unpatched_config(live)
-    asked = [settle(base, layer_type, request) for layer_type in _layer_types(base)]
+    sites = list(sites)
+    asked = [settle(base, layer_type, request) for layer_type in _layer_types(base, sites)]
     patched = copy.deepcopy(base)
     reached = math.floor(asked[0].factor * asked[0].rope.original_max_position_embeddings + 1e-6)
     patched.max_position_embeddings = reached
@@ -82,14 +83,25 @@ def changed_keys(config: PreTrainedConfig) -> list[str]:
     return [key for key in keys if hasattr(config, key)]
 
 
-def _layer_types(config: PreTrainedConfig) -> list[str | None]:
-    """The layer types to scale: all but those with a sliding window, which never look past it."""
+def _layer_types(config: PreTrainedConfig, sites: list[RotarySite]) -> list[str | None]:
+    """The layer types to scale: all but those with a sliding window within the trained length.
+
+    Raises:
+        ValueError: There are no others.
+    """
     nested = layer_types_of(config)
     if not nested:
         return [None]
+    used = {kind for site in sites for kind in frequency_buffers(site.module).values()}
     window = getattr(config, "sliding_window", None)
     local = window is not None and window <= max_position_embeddings(config)
-    return [name for name in nested if not (local and "sliding" in name)]
+    found: list[str | None] = [name for name in nested if name in used and not (local and "sliding" in name)]
+    if not found:
+        raise ValueError(
+            f"every rotary layer of this model sees a sliding window of {window} tokens, within the trained length: "
+            "there is nothing to extend"
+        )
+    return found
 
 
 def _say(config: PreTrainedConfig, layer: LayerRequest, classes: set[type[nn.Module]]) -> None:

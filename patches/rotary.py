@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,15 @@ def patched_class(base: type[nn.Module]) -> type[nn.Module]:
     """
     base = unpatched_class(base)
     if base not in _PATCHED:
-        names = {"__module__": base.__module__, "__qualname__": base.__qualname__, "__doc__": base.__doc__}
-        _PATCHED[base] = type(base.__name__, (KeepsFloat32, base), names)
+        own = {
+            "__module__": base.__module__,
+            "__qualname__": base.__qualname__,
+            "__doc__": base.__doc__,
+            # without Transformers' `dynamic_rope_update`: frequencies that do not depend on the length need no look at
+            # the largest position, which older versions take on the host, and no write into the buffer
+            "forward": torch.no_grad()(inspect.unwrap(base.forward)),
+        }
+        _PATCHED[base] = type(base.__name__, (KeepsFloat32, base), own)
     return _PATCHED[base]
 
 

@@ -368,3 +368,34 @@ def test_parameters_that_other_parts_of_a_model_read_are_refused() -> None:
     model = tiny_model(tiny_config(rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mystery_beta": 0.1}))
     with pytest.raises(ValueError, match="hold mystery_beta, which other parts"):
         patch_model(model, "ntk")
+
+
+def gemma3(layers: list[str]) -> PreTrainedModel:
+    return tiny_model(tiny_config("gemma3_text", num_hidden_layers=len(layers), layer_types=layers, sliding_window=16))
+
+
+def test_layers_with_a_sliding_window_within_the_trained_length_are_left_alone(tmp_path: Path) -> None:
+    model = gemma3(["sliding_attention", "full_attention"])
+    before = {name: buffer.clone() for name, buffer in rotary(model).named_buffers()}
+    patch_model(model, "linear", factor=2)
+    live = rotary(model)
+    assert torch.equal(live.get_buffer("sliding_attention_inv_freq"), before["sliding_attention_inv_freq"])
+    assert torch.equal(live.get_buffer("full_attention_inv_freq"), before["full_attention_inv_freq"] / 2)
+    assert describe(model).layer_types == ["full_attention"]
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path)), logits(model))
+    unpatch_model(model)
+    assert all(torch.equal(rotary(model).get_buffer(name), buffer) for name, buffer in before.items())
+
+
+def test_a_model_of_sliding_windows_only_has_nothing_to_extend() -> None:
+    with pytest.raises(ValueError, match="sliding window of 16 tokens"):
+        patch_model(gemma3(["sliding_attention", "sliding_attention"]), "linear")
+
+
+def test_a_model_that_cannot_be_told_a_scheme_is_refused_with_the_reason() -> None:
+    model = tiny_model(tiny_config("phimoe", num_local_experts=2))
+    before = everything(model)
+    with pytest.raises(ValueError, match="phimoe cannot be told scheme 'yarn' through its config"):
+        patch_model(model, "yarn")
+    assert_same(everything(model), before)
