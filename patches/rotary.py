@@ -15,8 +15,8 @@ _PATCHED: dict[type[nn.Module], type[nn.Module]] = {}
 class KeepsFloat32:
     """Mixin that keeps frequency buffers in float32 when a model is cast.
 
-    `model.to(torch.bfloat16)` leaves 8 bits of an `inv_freq`: at position 32768 the angle of a pair of frequency 0.1
-    is then wrong by up to a whole turn. The buffers follow every move between devices.
+    `model.to(torch.bfloat16)` leaves 8 bits of an `inv_freq`: at position 32768 an angle is then wrong by up to six
+    turns (rotary_dim 128, theta 1e4). The buffers follow every move between devices.
     """
 
     _buffers: dict[str, Tensor | None]

@@ -53,8 +53,9 @@ _OWN: dict[str, dict[str, Any]] = {
 
 def tiny_config(model_type: str = "llama", **changes: Any) -> PreTrainedConfig:
     """A config of two layers with heads of 32 dimensions, trained to `TRAINED` tokens."""
-    sizes = {key: value for key, value in (_SIZES | _OWN.get(model_type, {})).items() if value is not None}
-    config: PreTrainedConfig = AutoConfig.for_model(model_type, **(sizes | changes))
+    said = _SIZES | _OWN.get(model_type, {}) | changes  # None leaves a key to the architecture
+    sizes = {key: value for key, value in said.items() if value is not None}
+    config: PreTrainedConfig = AutoConfig.for_model(model_type, **sizes)
     return config
 
 
@@ -63,8 +64,13 @@ def tiny_model(config: PreTrainedConfig | str = "llama", seed: int = 0) -> PreTr
     torch.manual_seed(seed)
     if isinstance(config, str):
         config = tiny_config(config)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model.eval()
+
+
+def tiny_gemma3(layers: list[str]) -> PreTrainedModel:
+    """A model with a RoPE for each layer type, and a sliding window well within its trained length."""
+    return tiny_model(tiny_config("gemma3_text", num_hidden_layers=len(layers), layer_types=layers, sliding_window=16))
 
 
 def tokens(count: int = 2 * TRAINED, rows: int = 1, seed: int = 1) -> torch.Tensor:
