@@ -1,0 +1,1 @@
+"""The passkey task: one number hidden in filler text of an exact length."""
