@@ -1,0 +1,175 @@
+"""Many schemes over the same tokens of one text, each in one pass, judged against simply cutting the text."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rope_scaling.eval.bins import at, perplexity
+from rope_scaling.eval.perplexity import token_nll, window_nll, window_work
+from rope_scaling.eval.verdict import Comparison, compare
+from rope_scaling.patches import describe, patched
+from rope_scaling.schemes import Scheme, parse_scheme
+
+WINDOW = "window"
+Watch = Callable[[str, int], None]  # called with the row at work and the tokens just read
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        schemes: as typed: `yarn:factor=2`.
+        window: whether to run the baseline, the unscaled model that sees only the last L tokens.
+        chunk: tokens read in one forward pass.
+        stride: tokens by which the window moves; L / 8 unless given.
+        on_scaled: what a scaled checkpoint's own scaling means, see `patch_model`.
+        original_max_length: L, where the config's own value is not to be believed.
+    """
+
+    schemes: tuple[str, ...]
+    window: bool = True
+    chunk: int = 512
+    stride: int | None = None
+    on_scaled: str | None = None
+    original_max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.schemes and not self.window:
+            raise ValueError("nothing to run: ask for a --scheme or for --window")
+        twice = {text for text in self.schemes if self.schemes.count(text) > 1}
+        if twice:
+            raise ValueError(f"schemes asked for twice: {', '.join(sorted(twice))}")
+        for text in self.schemes:
+            parse_scheme(text)  # a typing mistake must not wait for its turn
+
+    @property
+    def patch(self) -> dict[str, Any]:
+        """The keywords `patched` gets for every row."""
+        return {"on_scaled": self.on_scaled, "original_max_length": self.original_max_length}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scheme's scores.
+
+    Attributes:
+        name: the scheme as typed, or `window`.
+        nll: nats of every token after the first, (tokens - 1,).
+        seconds: time spent on this row alone.
+        max_length: the length the scheme is made for; None where it is scaled for none.
+        tax: perplexity within L over the unscaled model's, minus 1; None where the unscaled was not run.
+        versus_window: the verdict; None where no token stands past L, or nothing was run to compare with.
+    """
+
+    name: str
+    nll: Tensor
+    seconds: float
+    max_length: int | None = None
+    tax: float | None = None
+    versus_window: Comparison | None = None
+
+
+def trained_length(model: torch.nn.Module, plan: Plan) -> int:
+    """Return L, as every scheme of the plan will take it."""
+    with patched(model, "none", **plan.patch):
+        return describe(model).original_max_position_embeddings
+
+
+def work(plan: Plan, tokens: int, length: int) -> dict[str, int]:
+    """Return how many tokens each row reads."""
+    reads = dict.fromkeys(plan.schemes, tokens - 1)
+    if plan.window:
+        stride = plan.stride or default_stride(length)
+        within = 0 if _plain(plan.schemes) else min(tokens, length) - 1
+        reads[WINDOW] = within + window_work(tokens, length, stride)
+    return reads
+
+
+def default_stride(length: int) -> int:
+    """Return L / 8: every scored token sees at least 7/8 of what it could."""
+    return max(length // 8, 1)
+
+
+def run(
+    model: torch.nn.Module,
+    input_ids: Tensor,
+    plan: Plan,
+    *,
+    bos: bool = False,
+    watch: Watch = lambda row, n: None,
+) -> tuple[Row, ...]:
+    """Score the text, (tokens,), under every scheme and, last, `window`; compare within L and past it."""
+    length = trained_length(model, plan)
+    rows = [_scheme_row(model, input_ids, text, plan, watch) for text in plan.schemes]
+    plain = _plain(plan.schemes)
+    unscaled = next((row.nll for row in rows if row.name == plain), None)
+    if plan.window:
+        rows.append(_window_row(model, input_ids, unscaled, length, plan, bos, watch))
+        unscaled = rows[-1].nll
+    return tuple(_judged(row, unscaled, length, plan.window) for row in rows)
+
+
+def _plain(schemes: Sequence[str]) -> str | None:
+    """Return the one among the schemes that leaves the frequencies alone."""
+    return next((text for text in schemes if parse_scheme(text).name == "none"), None)
+
+
+def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan, watch: Watch) -> Row:
+    scheme = parse_scheme(text)
+    with _clock() as seconds, _scaled(model, scheme, plan):
+        max_length = None if scheme.name == "none" else describe(model).max_length
+        nll = token_nll(model, input_ids, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
+    return Row(text, nll, seconds(), max_length)
+
+
+def _window_row(
+    model: torch.nn.Module,
+    input_ids: Tensor,
+    unscaled: Tensor | None,
+    length: int,
+    plan: Plan,
+    bos: bool,
+    watch: Watch,
+) -> Row:
+    """Score within L by the plain model, or take `unscaled`'s scores there; past L window by window."""
+
+    def tick(tokens: int) -> None:
+        watch(WINDOW, tokens)
+
+    with _clock() as seconds, _scaled(model, parse_scheme("none"), plan):
+        within = unscaled
+        if within is None:
+            within = token_nll(model, input_ids[:length], chunk=plan.chunk, tick=tick)
+        nll = at(within, 0, length)
+        if len(input_ids) > length:
+            stride = plan.stride or default_stride(length)
+            past = window_nll(model, input_ids, length=length, stride=stride, bos=bos, chunk=plan.chunk, tick=tick)
+            nll = torch.cat([nll, past])
+    return Row(WINDOW, nll, seconds())
+
+
+def _scaled(model: torch.nn.Module, scheme: Scheme, plan: Plan) -> contextlib.AbstractContextManager[Any]:
+    return patched(model, scheme, **plan.patch)
+
+
+@contextlib.contextmanager
+def _clock() -> Iterator[Callable[[], float]]:
+    """Yield a function that tells the seconds since."""
+    start = time.perf_counter()
+    yield lambda: time.perf_counter() - start
+
+
+def _judged(row: Row, unscaled: Tensor | None, length: int, window: bool) -> Row:
+    """Add the cost within L and the verdict past L."""
+    if unscaled is None or row.name == WINDOW:
+        return row
+    tax = perplexity(row.nll, 0, length) / perplexity(unscaled, 0, length) - 1
+    past = at(row.nll, length)
+    versus = compare(past, at(unscaled, length)) if window and len(past) else None
+    return Row(row.name, row.nll, row.seconds, row.max_length, tax, versus)

@@ -1,0 +1,128 @@
+"""Negative log-likelihood of every token of one long text, from chunked forward passes over a KV cache."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Tick = Callable[[int], None]  # called after every forward pass with the number of tokens it read
+
+
+def _silent(tokens: int) -> None:
+    """Report nothing."""
+
+
+@torch.inference_mode()
+def token_nll(
+    model: torch.nn.Module, input_ids: Tensor, *, first: int = 1, chunk: int = 512, tick: Tick = _silent
+) -> Tensor:
+    """Score `input_ids[first:]`, each token given all tokens before it.
+
+    Never more than `chunk` positions' logits exist at a time; they come from the model's own head, so its
+    softcap or logit scale holds, and the cross-entropy is float32 whatever the model's dtype.
+
+    Args:
+        model: a causal language model with a KV cache, in evaluation mode.
+        input_ids: the text, (tokens,).
+        first: index of the first token scored; what stands before is only read.
+        chunk: tokens read in one forward pass.
+        tick: told of each pass.
+
+    Returns:
+        Nats, float32, on the CPU, (tokens - first,).
+    """
+    tokens = _checked_tokens(input_ids, first, chunk)
+    read = _reader(model)
+    input_ids = input_ids.to(next(model.parameters()).device)
+    cache: Any = None
+    scored: list[Tensor] = []
+    for start in range(0, tokens - 1, chunk):
+        stop = min(start + chunk, tokens - 1)
+        targets = input_ids[max(start + 1, first) : stop + 1]
+        output = read(input_ids[None, start:stop], cache, len(targets))
+        cache = output.past_key_values
+        if len(targets):
+            logits = output.logits[0, -len(targets) :].float()  # (targets, vocabulary)
+            nll = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="none")
+            scored.append(nll.cpu())
+        tick(stop - start)
+    return _finite(torch.cat(scored), first)
+
+
+def window_nll(
+    model: torch.nn.Module,
+    input_ids: Tensor,
+    *,
+    length: int,
+    stride: int,
+    bos: bool = False,
+    chunk: int = 512,
+    tick: Tick = _silent,
+) -> Tensor:
+    """Score `input_ids[length:]` by a model that sees only the last `length` tokens.
+
+    Its window is read anew every `stride` tokens.
+
+    Each starts from an empty cache, so nothing outside of it can leak in; each scored token sees at least
+    `length - stride` and at most `length` tokens. With `bos`, every window keeps the text's first token in
+    place of its oldest, as a model trained with one expects.
+
+    Returns:
+        Nats, float32, on the CPU, (tokens - length,).
+    """
+    if not 1 <= stride < length:
+        raise ValueError(f"stride must be from 1 to {length - 1} (window length {length}), got {stride}")
+    return torch.cat(
+        [
+            token_nll(model, window, first=len(window) - scored, chunk=chunk, tick=tick)
+            for window, scored in _windows(input_ids, length, stride, bos)
+        ]
+    )
+
+
+def window_work(tokens: int, length: int, stride: int) -> int:
+    """Return how many tokens `window_nll` reads for a text of `tokens`."""
+    return length * len(range(length, tokens, stride))
+
+
+def _windows(input_ids: Tensor, length: int, stride: int, bos: bool) -> Iterator[tuple[Tensor, int]]:
+    """Yield each window, the last token scored included, and how many of its tokens are scored."""
+    for start in range(length, len(input_ids), stride):
+        stop = min(start + stride, len(input_ids))
+        window = input_ids[stop - 1 - length : stop]  # (length + 1,)
+        if bos:
+            window = torch.cat([input_ids[:1], window[1:]])
+        yield window, stop - start
+
+
+def _reader(model: torch.nn.Module) -> Callable[[Tensor, Any, int], Any]:
+    """Return the forward pass after a cache, with logits for the last few tokens where the model can."""
+    takes_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def read(input_ids: Tensor, cache: Any, logits: int) -> Any:
+        keep = {"logits_to_keep": max(logits, 1)} if takes_keep else {}  # 0 would mean all of them
+        return model(input_ids, past_key_values=cache, use_cache=True, **keep)
+
+    return read
+
+
+def _checked_tokens(input_ids: Tensor, first: int, chunk: int) -> int:
+    """Return the number of tokens, or say which argument is wrong."""
+    if input_ids.ndim != 1 or len(input_ids) < 2:
+        raise ValueError(f"input_ids must be one text of at least 2 tokens, got shape {tuple(input_ids.shape)}")
+    if not 1 <= first < len(input_ids):
+        raise ValueError(f"first must be from 1 to {len(input_ids) - 1} (the last token), got {first}")
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1 token, got {chunk}")
+    return len(input_ids)
+
+
+def _finite(nll: Tensor, first: int) -> Tensor:
+    """Return `nll`, or say where the model's output stopped being numbers."""
+    bad = (~torch.isfinite(nll)).nonzero()
+    if len(bad):
+        where = first + int(bad[0])
+        raise ValueError(f"the model's loss is not finite from token {where} on: try a wider dtype, e.g. float32")
+    return nll

@@ -1,0 +1,169 @@
+"""From a checkpoint and a text file to a table on the terminal and a record on disk."""
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+
+from rope_scaling.eval.bins import at, bins, perplexity
+from rope_scaling.eval.compare import Plan, Row, Watch, default_stride, run, trained_length, work
+from rope_scaling.eval.results import peak_memory, refuse_existing, versions, write_json
+from rope_scaling.eval.tables import print_results
+from rope_scaling.eval.verdict import BLOCK, RULE, block_means
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `rope-scaling eval`: which model, which text, how far, and where the record goes."""
+
+    checkpoint: str
+    text: Path
+    lengths: tuple[int, ...]
+    plan: Plan
+    output: Path | None = None
+    force: bool = False
+    dtype: str = "auto"
+    device: str | None = None
+
+
+def run_job(job: Job, out: Console, err: Console) -> None:
+    """Measure, print the table on `out` and the progress on `err`, write the record."""
+    if job.output:
+        refuse_existing(job.output, job.force)
+    content = _read(job.text)
+    model, tokenizer = load(job.checkpoint, job.dtype, job.device)
+    input_ids = _tokens(tokenizer, content, job)
+    length = trained_length(model, job.plan)
+    stride = job.plan.stride or default_stride(length)
+    bos = tokenizer.bos_token_id is not None and int(input_ids[0]) == tokenizer.bos_token_id
+    with _progress(work(job.plan, len(input_ids), length), err) as watch:
+        rows = run(model, input_ids, job.plan, bos=bos, watch=watch)
+    print_results(out, rows, bins(job.lengths), length, stride)
+    if job.output:
+        text = {
+            "name": job.text.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "tokens": len(input_ids),
+        }
+        write_json(job.output, _record(job, model, text, rows, length, stride, bos), force=job.force)
+        out.print(f"wrote {job.output}", soft_wrap=True, highlight=False, markup=False)
+
+
+def load(checkpoint: str, dtype: str, device: str | None) -> tuple[Any, Any]:
+    """Return model, ready to score, and tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype, device_map=place)
+    return model.eval(), tokenizer
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ValueError(f"no text file {str(path)!r}: rope-scaling fetch paradise-lost prints the path of one")
+    return path.read_bytes()
+
+
+def _tokens(tokenizer: Any, content: bytes, job: Job) -> Tensor:
+    """Return as many token ids as the longest length asks for, (tokens,)."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{job.text} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    ids = tokenizer(text, verbose=False)["input_ids"]
+    wanted = job.lengths[-1]
+    if len(ids) < wanted:
+        raise ValueError(
+            f"{job.text.name} has {len(ids)} tokens, but --lengths asks for {wanted}: "
+            "choose a longer text or shorter lengths"
+        )
+    return torch.tensor(ids[:wanted])
+
+
+@contextmanager
+def _progress(reads: dict[str, int], err: Console) -> Iterator[Watch]:
+    """Show one bar over the whole job; it yields the function that moves it."""
+    columns: Iterable[Any] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, speed_estimate_period=120) as progress:
+        task = progress.add_task("reading", total=sum(reads.values()))
+        yield lambda row, tokens: progress.update(task, description=row, advance=tokens)
+
+
+def _record(
+    job: Job, model: Any, text: dict[str, Any], rows: tuple[Row, ...], length: int, stride: int, bos: bool
+) -> dict[str, Any]:
+    """Return what goes into the file: the numbers, and all that is needed to get them again."""
+    return {
+        "kind": "rope-scaling perplexity by position",
+        "format": 1,
+        "command": sys.argv,
+        "versions": versions(),
+        "checkpoint": {
+            "name": job.checkpoint,
+            "model_type": model.config.model_type,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "original_max_position_embeddings": length,
+        },
+        "text": text,
+        "lengths": list(job.lengths),
+        "settings": {**dataclasses.asdict(job.plan), "stride": stride, "window_keeps_bos": bos},
+        "block": BLOCK,
+        "rule": RULE,
+        "rows": [_row(row, job) for row in rows],
+        "peak_rss_bytes": peak_memory(),
+    }
+
+
+def _row(row: Row, job: Job) -> dict[str, Any]:
+    return {
+        "scheme": row.name,
+        "max_length": row.max_length,
+        "seconds": round(row.seconds, 2),
+        "bins": [
+            {
+                "range": part.label,
+                "start": part.start,
+                "stop": part.stop,
+                "tokens": len(at(row.nll, part.start, part.stop)),
+                "perplexity": perplexity(row.nll, part.start, part.stop),
+            }
+            for part in bins(job.lengths)
+        ],
+        # blocks of positions 0-63, 64-127, ...; position 0 has no score, so the first block has one less
+        "block_nll": [
+            round(value, 6)
+            for value in [
+                at(row.nll, 0, BLOCK).double().mean().item(),
+                *block_means(at(row.nll, BLOCK)).tolist(),
+            ]
+        ],
+        "short_context_tax": row.tax,
+        "versus_window": row.versus_window and dataclasses.asdict(row.versus_window),
+    }

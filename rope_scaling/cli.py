@@ -1,0 +1,140 @@
+"""The command line: `rope-scaling fetch`, `eval`, `lm-eval` and `demo`."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rope_scaling.eval.run import Job
+
+# What a command needs is imported inside of it: `--help` must not wait for torch.
+
+app = typer.Typer(
+    name="rope-scaling",
+    help="Extend the context of a checkpoint by scaling its RoPE, and measure whether it worked.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+
+DEMO_SCHEMES = ("none", "ntk:factor=2", "yarn:factor=2")
+DEMO_LENGTHS = "1k,2k,4k,8k,10k,12k"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rope-scaling {metadata.version('rope-scaling')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="smollm2, paradise-lost, tragedies or histories.")],
+) -> None:
+    """Download a small checkpoint or a long text once, and print its path (nothing else goes to stdout)."""
+    with _plain_errors():
+        typer.echo(_fetch(name))
+
+
+@app.command("eval")
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a causal language model.")],
+    text: Annotated[Path, typer.Option(help="UTF-8 file; its first tokens are read, as many as the longest length.")],
+    lengths: Annotated[str, typer.Option(help="Edges of the position ranges: 1k,2k,4k (k = 1024).")],
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(help="none, or such as yarn:factor=4,beta_fast=16. Repeat it for more rows."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write everything to this JSON file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the JSON file if it exists.")] = False,
+    window: Annotated[
+        bool,
+        typer.Option(help="The baseline: the unscaled model sees only the last L (trained length) tokens."),
+    ] = True,
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Tokens the window moves by: each token sees at least L - stride. L / 8 unless given."),
+    ] = None,
+    chunk: Annotated[int, typer.Option(help="Tokens read in one forward pass.")] = 512,
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16, ...")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU where there is one.")] = None,
+    on_scaled: Annotated[
+        str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")
+    ] = None,
+    original_max_length: Annotated[
+        int | None, typer.Option(help="L, where the config's own value is not to be believed.")
+    ] = None,
+) -> None:
+    """Perplexity by position of one text, one pass a scheme, and whether each beats simply cutting the text."""
+    with _plain_errors():
+        from rope_scaling.eval.bins import parse_lengths
+        from rope_scaling.eval.compare import Plan
+        from rope_scaling.eval.run import Job
+
+        plan = Plan(tuple(scheme or ["none"]), window, chunk, stride, on_scaled, original_max_length)
+        _run(Job(checkpoint, text, parse_lengths(lengths), plan, output, force, dtype, device))
+
+
+@app.command(
+    "lm-eval",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def lm_eval(ctx: typer.Context) -> None:
+    """Run lm-eval's own command line, which then knows the model rope-hf and the rope_* tasks."""
+    with _plain_errors():
+        from rope_scaling.eval.harness import main as harness
+
+        harness(ctx.args)
+
+
+@app.command()
+def demo(
+    lengths: Annotated[str, typer.Option(help="Edges of the position ranges, k = 1024.")] = DEMO_LENGTHS,
+) -> None:
+    """Show a real checkpoint fail past its trained length and work again when scaled (minutes on two cores)."""
+    with _plain_errors():
+        checkpoint, text = _fetch("smollm2"), _fetch("paradise-lost")
+        from rope_scaling.eval.bins import parse_lengths
+        from rope_scaling.eval.compare import Plan
+        from rope_scaling.eval.run import Job
+
+        output = Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        _run(Job(str(checkpoint), text, parse_lengths(lengths), Plan(DEMO_SCHEMES), output))
+
+
+def _fetch(name: str) -> Path:
+    from rope_scaling.eval.fetch import fetch as get
+
+    return get(name, say=lambda message: typer.echo(message, err=True))
+
+
+def _run(job: "Job") -> None:
+    from rich.console import Console
+
+    from rope_scaling.eval.run import run_job
+
+    run_job(job, out=Console(), err=Console(stderr=True))
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Print what is the user's to mend as one message, without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,51 @@
+"""The one checkpoint that is not random: SmolLM2-135M-Instruct on the beginning of Paradise Lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rope_scaling.eval.bins import perplexity
+from rope_scaling.eval.compare import Plan, Row, run
+from rope_scaling.eval.fetch import fetch
+from rope_scaling.eval.run import load
+
+pytestmark = pytest.mark.slow
+LENGTH = 1024
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> tuple[Any, Any]:
+    pytest.importorskip("gguf")
+    return load(str(fetch("smollm2")), "float32", "cpu")
+
+
+@pytest.fixture(scope="module")
+def rows(smollm2: tuple[Any, Any]) -> dict[str, Row]:
+    model, tokenizer = smollm2
+    text = Path(fetch("paradise-lost")).read_text(encoding="utf-8")
+    input_ids = torch.tensor(tokenizer(text[: LENGTH * 8])["input_ids"][:LENGTH])
+    plan = Plan(("none", "linear:factor=2", "ntk:factor=2", "yarn:factor=2"), window=False)
+    return {row.name: row for row in run(model, input_ids, plan)}
+
+
+def test_the_folder_loads_as_any_checkpoint_does(smollm2: tuple[Any, Any]) -> None:
+    model, tokenizer = smollm2
+    assert model.config.max_position_embeddings == 8192
+    assert model.dtype == torch.float32
+    assert not hasattr(model.config, "quantization_config")
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
+    assert (model.config.bos_token_id, model.config.eos_token_id) == (1, 2)
+    assert tokenizer.decode(tokenizer("Of Mans First  Disobedience\n")["input_ids"]) == "Of Mans First  Disobedience\n"
+
+
+def test_perplexity_is_that_of_a_sane_model(rows: dict[str, Row]) -> None:
+    assert perplexity(rows["none"].nll) == pytest.approx(65.2, rel=0.03)  # measured: float32, this text
+
+
+def test_linear_ruins_short_texts_and_ntk_and_yarn_do_not(rows: dict[str, Row]) -> None:
+    tax = {name: row.tax for name, row in rows.items()}
+    assert tax["linear:factor=2"] > 0.5
+    assert abs(tax["ntk:factor=2"]) < 0.1
+    assert abs(tax["yarn:factor=2"]) < 0.1

@@ -1,0 +1,162 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import rope_scaling.eval.fetch
+import rope_scaling.eval.harness
+from rope_scaling.cli import app
+from tests.eval.tiny import TRAINED, tiny_checkpoint
+
+runner = CliRunner()
+
+
+def call(*arguments: object) -> Result:
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("".join(chr(97 + i * i % 26) for i in range(700)))
+    return path
+
+
+def test_version_is_printed() -> None:
+    assert re.fullmatch(r"rope-scaling \d+\.\d+\.\d+\S*\n", call("--version").output)
+
+
+def test_help_names_every_command() -> None:
+    output = call("--help").output
+    assert all(command in output for command in ("fetch", "eval", "lm-eval", "demo"))
+
+
+def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    schemes = ("--scheme", "none", "--scheme", "linear:factor=2")
+    lengths = f"16,{TRAINED},{TRAINED + 640}"
+    done = call("eval", checkpoint, "--text", text, *schemes, "--lengths", lengths, "--stride", 8, "-o", run)
+    assert done.exit_code == 0, done.output
+    assert all(part in done.stdout for part in ("16-32", "linear:factor=2", "window", "Rule:", str(run.name)))
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80  # but for the path of the record
+    record = json.loads(run.read_text())
+    assert [row["scheme"] for row in record["rows"]] == ["none", "linear:factor=2", "window"]
+    assert [part["tokens"] for part in record["rows"][0]["bins"]] == [15, 16, 640]
+    assert len(record["rows"][0]["block_nll"]) == (TRAINED + 640) // 64
+    assert record["rows"][1]["versus_window"]["verdict"]
+    assert record["text"]["tokens"] == TRAINED + 640
+    assert record["settings"]["stride"] == 8
+    assert record["checkpoint"]["original_max_position_embeddings"] == TRAINED
+
+
+def test_eval_refuses_to_replace_a_record_before_any_work(checkpoint: Path, text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    run.write_text("precious")
+    done = call("eval", "no such checkpoint", "--text", text, "--lengths", "16", "-o", run)
+    assert done.exit_code == 1
+    assert "exists: choose another name, or pass --force" in done.stderr
+    assert run.read_text() == "precious"
+    assert call("eval", checkpoint, "--text", text, "--lengths", "16", "-o", run, "--force").exit_code == 0
+    assert json.loads(run.read_text())["lengths"] == [16]
+
+
+def test_a_text_too_short_tells_how_many_tokens_it_has(checkpoint: Path, text: Path) -> None:
+    done = call("eval", checkpoint, "--text", text, "--lengths", "1k")
+    assert done.exit_code == 1
+    assert "text.txt has 700 tokens, but --lengths asks for 1024" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--scheme", "nkt"), "did you mean 'ntk'"),
+        (("--lengths", "2k,1k"), "lengths must rise"),
+        (("--no-window", "--chunk", "0", "--lengths", "16"), "chunk must be at least 1"),
+        (("--text", "absent.txt"), "rope-scaling fetch paradise-lost"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(
+    checkpoint: Path, text: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = call("eval", checkpoint, "--text", text, "--lengths", "16", *arguments)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_text_that_is_not_utf8_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 9)
+    done = call("eval", checkpoint, "--text", tmp_path / "latin.txt", "--lengths", "16")
+    assert "is not UTF-8 text" in done.stderr
+
+
+def test_within_the_trained_length_there_is_no_verdict(checkpoint: Path, text: Path) -> None:
+    assert "No verdict" in call("eval", checkpoint, "--text", text, "--lengths", "16,32").stdout
+
+
+def test_windows_keep_the_token_that_a_text_begins_with(text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    begins = tiny_checkpoint(tmp_path / "checkpoint", bos=True)
+    assert call("eval", begins, "--text", text, "--lengths", "16,64", "-o", run).exit_code == 0
+    assert json.loads(run.read_text())["settings"]["window_keeps_bos"] is True
+
+
+def test_fetch_prints_the_path_and_nothing_else_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(name: str, say: rope_scaling.eval.fetch.Say) -> Path:
+        say("downloading")
+        return Path("/cache") / name
+
+    monkeypatch.setattr(rope_scaling.eval.fetch, "fetch", fetch)
+    done = call("fetch", "smollm2")
+    assert (done.stdout, done.stderr) == ("/cache/smollm2\n", "downloading\n")
+
+
+def test_fetch_suggests_a_name() -> None:
+    done = call("fetch", "smolm2")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "did you mean 'smollm2'?" in done.stderr
+
+
+def test_demo_runs_three_schemes_and_writes_under_runs(
+    checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"smollm2": checkpoint, "paradise-lost": text}
+    monkeypatch.setattr(rope_scaling.eval.fetch, "fetch", lambda name, say: places[name])
+    monkeypatch.chdir(tmp_path)
+    done = call("demo", "--lengths", f"{TRAINED},{TRAINED + 96}")
+    assert done.exit_code == 0, done.output
+    (run,) = (tmp_path / "runs").glob("demo-*.json")
+    assert f"runs/{run.name}" in done.stdout
+    rows = [row["scheme"] for row in json.loads(run.read_text())["rows"]]
+    assert rows == ["none", "ntk:factor=2", "yarn:factor=2", "window"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        [
+            "--model",
+            "rope-hf",
+            "--model_args",
+            "pretrained=x,scheme=yarn",
+            "--tasks",
+            "rope_passkey",
+            "--limit=2",
+            "-q",
+        ],
+        ["run", "--version", "a b"],
+    ],
+)
+def test_lm_eval_gets_every_argument_untouched(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[list[str]] = []
+    monkeypatch.setattr(rope_scaling.eval.harness, "main", got.append)
+    assert call("lm-eval", *arguments).exit_code == 0
+    assert got == [arguments]
