@@ -70,7 +70,7 @@ def evaluate_passkey(
         length and depth), `truncated_requests` by type, and `rope`, what the model was.
     """
     require_lm_eval()
-    from lm_eval import simple_evaluate
+    import lm_eval
     from lm_eval.tasks import TaskManager
 
     from rope_scaling.eval.lm import RopeHFLM
@@ -78,8 +78,9 @@ def evaluate_passkey(
     lm = model if isinstance(model, RopeHFLM) else RopeHFLM(**{"batch_size": batch_size, **model})
     before = Counter(lm.truncated)
     seeds = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
+    evaluate: Any = lm_eval.simple_evaluate
     with _quiet():
-        results = simple_evaluate(
+        results = evaluate(
             lm,
             tasks=[_passkey_config(lm, lengths, depths, samples, seed)],
             task_manager=TaskManager(include_defaults=False),

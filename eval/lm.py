@@ -9,15 +9,19 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lm_eval.api.registry import register_model
-from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from rope_scaling.patches import describe, patch_model
 from rope_scaling.schemes import Scheme, parse_scheme, scheme_options
+
+if TYPE_CHECKING:
+    HFLM: Any = object  # its registering decorator hides its type
+else:
+    from lm_eval.models.huggingface import HFLM
 
 Tokens = list[int]
 
@@ -41,8 +45,7 @@ def truncation_tallies() -> Iterator[list[Counter[str]]]:
         _tallies.reset(token)
 
 
-@register_model("rope-hf")
-class RopeHFLM(HFLM):  # type: ignore[misc]  # lm-eval's types are not followed
+class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
     """HFLM whose model is patched after loading; every option of HFLM holds.
 
     Args:
@@ -125,8 +128,8 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # lm-eval's types are not followed
         return answers
 
     def _tokens_to_generate(self, prompt: str, options: dict[str, Any]) -> int:
-        budget: int = normalize_gen_kwargs(options, self.max_gen_toks)["max_gen_toks"]
-        return len(self.tok_encode(prompt)) + budget
+        normalized: dict[str, Any] = dict(normalize_gen_kwargs(options, self.max_gen_toks))
+        return len(self.tok_encode(prompt)) + int(normalized["max_gen_toks"])
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, Tokens, Tokens]], *args: Any, **kwargs: Any
@@ -188,3 +191,6 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # lm-eval's types are not followed
         name = self.pretrained if isinstance(self.pretrained, str) else self.config.name_or_path
         checkpoint = {"pretrained": name, "revision": self.revision, "peft": self.peft, "delta": self.delta}
         return checkpoint | self.rope() | {"dtype": str(self.model.dtype), "harness_max_length": self.max_length}
+
+
+register_model("rope-hf")(RopeHFLM)

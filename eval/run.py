@@ -24,45 +24,82 @@ from torch import Tensor
 from rope_scaling.eval.bins import at, bins, perplexity
 from rope_scaling.eval.compare import Plan, Row, Watch, default_stride, run, trained_length, work
 from rope_scaling.eval.results import peak_memory, refuse_existing, versions, write_json
+from rope_scaling.eval.retrieval import print_passkey, run_passkey
 from rope_scaling.eval.tables import print_results
 from rope_scaling.eval.verdict import BLOCK, RULE, block_means
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of `rope-scaling eval`: which model, which text, how far, and where the record goes."""
+    """One call of `rope-scaling eval`: which model, what it is asked, how far, and where the record goes.
+
+    Attributes:
+        text: scored by position, up to the last of `lengths`; None to score none.
+        lengths: edges of the position ranges, in tokens.
+        passkey: lengths at which a passkey is asked for, in tokens.
+        samples: passkeys for each length and depth.
+    """
 
     checkpoint: str
-    text: Path
+    text: Path | None
     lengths: tuple[int, ...]
     plan: Plan
+    passkey: tuple[int, ...] = ()
+    samples: int = 1
     output: Path | None = None
     force: bool = False
     dtype: str = "auto"
     device: str | None = None
 
+    def __post_init__(self) -> None:
+        if (self.text is None) != (not self.lengths):
+            raise ValueError("--text and --lengths go together: which text, and the edges of its position ranges")
+        if self.text is None and not self.passkey:
+            raise ValueError("nothing to measure: give --text and --lengths, or --passkey, or all of them")
+        if self.samples < 1:
+            raise ValueError(f"--passkey-samples must be at least 1, got {self.samples}")
+
 
 def run_job(job: Job, out: Console, err: Console) -> None:
-    """Measure, print the table on `out` and the progress on `err`, write the record."""
+    """Measure, print the tables on `out` and the progress on `err`, write the record."""
     if job.output:
         refuse_existing(job.output, job.force)
-    content = _read(job.text)
+    content = None if job.text is None else _read(job.text)
     model, tokenizer = load(job.checkpoint, job.dtype, job.device)
-    input_ids = _tokens(tokenizer, content, job)
     length = trained_length(model, job.plan)
+    record = _record(job, model, length)
+    if job.text is not None and content is not None:
+        input_ids = _tokens(tokenizer, content, job.text, job.lengths[-1])
+        sha256 = hashlib.sha256(content).hexdigest()
+        record["text"] = {"name": job.text.name, "sha256": sha256, "tokens": len(input_ids)}
+        record |= _perplexity(job, model, tokenizer, input_ids, length, out, err)
+    if job.passkey:
+        record["passkey"] = run_passkey(
+            model, tokenizer, job.plan, job.passkey, job.samples, lambda line: err.print(line, highlight=False)
+        )
+        print_passkey(out, record["passkey"])
+    record["peak_rss_bytes"] = peak_memory()
+    if job.output:
+        write_json(job.output, record, force=job.force)
+        out.print(f"wrote {job.output}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _perplexity(
+    job: Job, model: Any, tokenizer: Any, input_ids: Tensor, length: int, out: Console, err: Console
+) -> dict[str, Any]:
+    """Score the text, print the table; return what the record says of it."""
     stride = job.plan.stride or default_stride(length)
     bos = tokenizer.bos_token_id is not None and int(input_ids[0]) == tokenizer.bos_token_id
     with _progress(work(job.plan, len(input_ids), length), err) as watch:
         rows = run(model, input_ids, job.plan, bos=bos, watch=watch)
     print_results(out, rows, bins(job.lengths), length, stride)
-    if job.output:
-        text = {
-            "name": job.text.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "tokens": len(input_ids),
-        }
-        write_json(job.output, _record(job, model, text, rows, length, stride, bos), force=job.force)
-        out.print(f"wrote {job.output}", soft_wrap=True, highlight=False, markup=False)
+    return {
+        "lengths": list(job.lengths),
+        "window": {"stride": stride, "keeps_bos": bos},
+        "block": BLOCK,
+        "rule": RULE,
+        "rows": [_row(row, job) for row in rows],
+    }
 
 
 def load(checkpoint: str, dtype: str, device: str | None) -> tuple[Any, Any]:
@@ -83,17 +120,16 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _tokens(tokenizer: Any, content: bytes, job: Job) -> Tensor:
-    """Return as many token ids as the longest length asks for, (tokens,)."""
+def _tokens(tokenizer: Any, content: bytes, path: Path, wanted: int) -> Tensor:
+    """Return the first `wanted` token ids, (wanted,)."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{job.text} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
     ids = tokenizer(text, verbose=False)["input_ids"]
-    wanted = job.lengths[-1]
     if len(ids) < wanted:
         raise ValueError(
-            f"{job.text.name} has {len(ids)} tokens, but --lengths asks for {wanted}: "
+            f"{path.name} has {len(ids)} tokens, but --lengths asks for {wanted}: "
             "choose a longer text or shorter lengths"
         )
     return torch.tensor(ids[:wanted])
@@ -115,12 +151,10 @@ def _progress(reads: dict[str, int], err: Console) -> Iterator[Watch]:
         yield lambda row, tokens: progress.update(task, description=row, advance=tokens)
 
 
-def _record(
-    job: Job, model: Any, text: dict[str, Any], rows: tuple[Row, ...], length: int, stride: int, bos: bool
-) -> dict[str, Any]:
-    """Return what goes into the file: the numbers, and all that is needed to get them again."""
+def _record(job: Job, model: Any, length: int) -> dict[str, Any]:
+    """Return all that is needed to get the numbers again."""
     return {
-        "kind": "rope-scaling perplexity by position",
+        "kind": "rope-scaling eval",
         "format": 1,
         "command": sys.argv,
         "versions": versions(),
@@ -131,13 +165,7 @@ def _record(
             "device": str(model.device),
             "original_max_position_embeddings": length,
         },
-        "text": text,
-        "lengths": list(job.lengths),
-        "settings": {**dataclasses.asdict(job.plan), "stride": stride, "window_keeps_bos": bos},
-        "block": BLOCK,
-        "rule": RULE,
-        "rows": [_row(row, job) for row in rows],
-        "peak_rss_bytes": peak_memory(),
+        "settings": dataclasses.asdict(job.plan),
     }
 
 

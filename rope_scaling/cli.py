@@ -23,6 +23,7 @@ app = typer.Typer(
 
 DEMO_SCHEMES = ("none", "ntk:factor=2", "yarn:factor=2")
 DEMO_LENGTHS = "1k,2k,4k,8k,10k,12k"
+DEMO_TEXT = "tragedies"
 
 
 def _version(wanted: bool) -> None:
@@ -52,8 +53,14 @@ def fetch(
 @app.command("eval")
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a causal language model.")],
-    text: Annotated[Path, typer.Option(help="UTF-8 file; its first tokens are read, as many as the longest length.")],
-    lengths: Annotated[str, typer.Option(help="Edges of the position ranges: 1k,2k,4k (k = 1024).")],
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8 file; its first tokens are scored, as many as the longest length.")
+    ] = None,
+    lengths: Annotated[str | None, typer.Option(help="Edges of the position ranges: 1k,2k,4k (k = 1024).")] = None,
+    passkey: Annotated[
+        str | None, typer.Option(help="Also hide a passkey in texts of these lengths, at five depths: 4k,12k.")
+    ] = None,
+    passkey_samples: Annotated[int, typer.Option(help="Passkeys for each length and depth.")] = 1,
     scheme: Annotated[
         list[str] | None,
         typer.Option(help="none, or such as yarn:factor=4,beta_fast=16. Repeat it for more rows."),
@@ -78,14 +85,19 @@ def evaluate(
         int | None, typer.Option(help="L, where the config's own value is not to be believed.")
     ] = None,
 ) -> None:
-    """Perplexity by position of one text, one pass a scheme, and whether each beats simply cutting the text."""
+    """Perplexity by position of one text, one pass a scheme, and whether each beats simply cutting the text.
+
+    With --passkey, whether each finds a number hidden in filler text (lm-eval's evaluator on the task rope_passkey).
+    """
     with _plain_errors():
         from rope_scaling.eval.bins import parse_lengths
         from rope_scaling.eval.compare import Plan
         from rope_scaling.eval.run import Job
 
         plan = Plan(tuple(scheme or ["none"]), window, chunk, stride, on_scaled, original_max_length)
-        _run(Job(checkpoint, text, parse_lengths(lengths), plan, output, force, dtype, device))
+        edges = parse_lengths(lengths) if lengths else ()
+        hidden = parse_lengths(passkey) if passkey else ()
+        _run(Job(checkpoint, text, edges, plan, hidden, passkey_samples, output, force, dtype, device))
 
 
 @app.command(
@@ -107,13 +119,13 @@ def demo(
 ) -> None:
     """Show a real checkpoint fail past its trained length and work again when scaled (minutes on two cores)."""
     with _plain_errors():
-        checkpoint, text = _fetch("smollm2"), _fetch("paradise-lost")
+        checkpoint, text = _fetch("smollm2"), _fetch(DEMO_TEXT)
         from rope_scaling.eval.bins import parse_lengths
         from rope_scaling.eval.compare import Plan
         from rope_scaling.eval.run import Job
 
         output = Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.json"
-        _run(Job(str(checkpoint), text, parse_lengths(lengths), Plan(DEMO_SCHEMES), output))
+        _run(Job(str(checkpoint), text, parse_lengths(lengths), Plan(DEMO_SCHEMES), output=output))
 
 
 def _fetch(name: str) -> Path:

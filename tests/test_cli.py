@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 import rope_scaling.eval.fetch
 import rope_scaling.eval.harness
-from rope_scaling.cli import app
+from rope_scaling.cli import DEMO_TEXT, app
 from tests.eval.tiny import TRAINED, tiny_checkpoint
 
 runner = CliRunner()
@@ -52,7 +52,7 @@ def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, t
     assert len(record["rows"][0]["block_nll"]) == (TRAINED + 640) // 64
     assert record["rows"][1]["versus_window"]["verdict"]
     assert record["text"]["tokens"] == TRAINED + 640
-    assert record["settings"]["stride"] == 8
+    assert record["window"]["stride"] == 8
     assert record["checkpoint"]["original_max_position_embeddings"] == TRAINED
 
 
@@ -101,11 +101,32 @@ def test_within_the_trained_length_there_is_no_verdict(checkpoint: Path, text: P
     assert "No verdict" in call("eval", checkpoint, "--text", text, "--lengths", "16,32").stdout
 
 
+def test_a_passkey_is_asked_of_every_scheme_without_truncation(checkpoint: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    schemes = ("--scheme", "none", "--scheme", "ntk:factor=32")
+    done = call("eval", checkpoint, *schemes, "--passkey", "600,700", "-o", run)
+    assert done.exit_code == 0, done.output
+    assert "passkeys found" in done.stdout
+    record = json.loads(run.read_text())
+    assert set(record["passkey"]) == {"none", "ntk:factor=32"}
+    for result in record["passkey"].values():
+        assert [row["length"] for row in result["accuracy"]] == [600, 700]
+        assert [row["samples"] for row in result["accuracy"]] == [5, 5]
+        assert result["truncated_requests"] == {}
+    assert record["passkey"]["ntk:factor=32"]["rope"]["factor"] == 32
+
+
+def test_nothing_to_measure_is_said(checkpoint: Path, text: Path) -> None:
+    assert "nothing to measure" in call("eval", checkpoint).stderr
+    assert "--text and --lengths go together" in call("eval", checkpoint, "--text", text).stderr
+    assert "at least 1" in call("eval", checkpoint, "--passkey", "600", "--passkey-samples", "0").stderr
+
+
 def test_windows_keep_the_token_that_a_text_begins_with(text: Path, tmp_path: Path) -> None:
     run = tmp_path / "run.json"
     begins = tiny_checkpoint(tmp_path / "checkpoint", bos=True)
     assert call("eval", begins, "--text", text, "--lengths", "16,64", "-o", run).exit_code == 0
-    assert json.loads(run.read_text())["settings"]["window_keeps_bos"] is True
+    assert json.loads(run.read_text())["window"]["keeps_bos"] is True
 
 
 def test_fetch_prints_the_path_and_nothing_else_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +148,7 @@ def test_fetch_suggests_a_name() -> None:
 def test_demo_runs_three_schemes_and_writes_under_runs(
     checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = {"smollm2": checkpoint, "paradise-lost": text}
+    places = {"smollm2": checkpoint, DEMO_TEXT: text}
     monkeypatch.setattr(rope_scaling.eval.fetch, "fetch", lambda name, say: places[name])
     monkeypatch.chdir(tmp_path)
     done = call("demo", "--lengths", f"{TRAINED},{TRAINED + 96}")

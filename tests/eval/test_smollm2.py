@@ -17,7 +17,6 @@ LENGTH = 1024
 
 @pytest.fixture(scope="module")
 def smollm2() -> tuple[Any, Any]:
-    pytest.importorskip("gguf")
     return load(str(fetch("smollm2")), "float32", "cpu")
 
 

@@ -49,7 +49,7 @@ def passkey_dataset(
 ) -> dict[str, Dataset]:
     """Every sample of every depth of every length, lengths by turns: so `--limit` takes as many of each."""
     _check(lengths, depths, samples, seed)
-    special = {} if add_bos_token is None else {"add_special_tokens": add_bos_token}
+    special: dict[str, Any] = {} if add_bos_token is None else {"add_special_tokens": add_bos_token}
 
     def count(text: str) -> int:  # as HFLM encodes prompts
         return len(tokenizer(text, verbose=False, **special).input_ids)
