@@ -31,21 +31,17 @@ class RotaryState:
 
 
 def fresh_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
-    """A rotary module as Transformers itself makes it from `config`, on the CPU in float32.
+    """A rotary module as Transformers itself makes it from `config`, on the CPU.
 
     Raises:
         ValueError: The class cannot be made from a config alone.
     """
     base = unpatched_class(cls)
-    default = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(torch.float32)
         with torch.device("cpu"):
             return base(config)
     except Exception as error:
         raise ValueError(f"{base.__name__} cannot be made from this config: {error}") from error
-    finally:
-        torch.set_default_dtype(default)
 
 
 def native_state(cls: type[nn.Module], config: PreTrainedConfig) -> RotaryState:

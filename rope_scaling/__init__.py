@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rope_scaling.patches import Description, describe, patch_model, patched, unpatch_model
+    from rope_scaling.patches import Description, describe, patch_model, patched, rope_of, unpatch_model
     from rope_scaling.rope import Rope, ScaledRope
     from rope_scaling.schemes import (
         ABF,
@@ -42,10 +42,11 @@ __all__ = [
     "parse_scheme",
     "patch_model",
     "patched",
+    "rope_of",
     "unpatch_model",
 ]
 
-_IN_PATCHES = {"Description", "describe", "patch_model", "patched", "unpatch_model"}
+_IN_PATCHES = {"Description", "describe", "patch_model", "patched", "rope_of", "unpatch_model"}
 _IN_ROPE = {"Rope", "ScaledRope"}
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from rope_scaling.eval.bins import perplexity
 from rope_scaling.eval.compare import Plan, Row, run
 from rope_scaling.eval.fetch import fetch
 from rope_scaling.eval.run import load
+from rope_scaling.patches import patched
 
 pytestmark = pytest.mark.slow
 LENGTH = 1024
@@ -48,3 +50,20 @@ def test_linear_ruins_short_texts_and_ntk_and_yarn_do_not(rows: dict[str, Row]) 
     assert tax["linear:factor=2"] > 0.5
     assert abs(tax["ntk:factor=2"]) < 0.1
     assert abs(tax["yarn:factor=2"]) < 0.1
+
+
+@pytest.mark.parametrize("scheme", ["ntk", "yarn", "ntk-by-parts"])
+def test_an_extended_checkpoint_loads_in_plain_transformers_with_the_same_logits(
+    smollm2: tuple[Any, Any], scheme: str, tmp_path: Path
+) -> None:
+    model, tokenizer = smollm2
+    ids = tokenizer("Of Mans First Disobedience, and the Fruit", return_tensors="pt").input_ids
+    far = torch.arange(12_000, 12_000 + ids.shape[1])[None]  # past the trained length
+    with torch.no_grad(), patched(model, scheme, factor=2):
+        near_logits, far_logits = model(ids).logits, model(ids, position_ids=far).logits
+        model.save_pretrained(tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert plain.config.max_position_embeddings == 16384
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, near_logits)
+        assert torch.equal(plain(ids, position_ids=far).logits, far_logits)
