@@ -11,6 +11,12 @@ from rope_scaling.patches.state import native_state
 
 _ROUNDED = 2.0**-8
 """Relative: bfloat16 keeps 8 bits, so its rounding stays within half of this."""
+_HALF_STEP = 6e-8
+"""Absolute: float16's step near 0."""
+_EXACT = 1e-6
+"""Relative: what two devices may differ by in float32."""
+_CHANGE_WHILE_RUNNING = ("dynamic", "longrope")
+"""Types of RoPE whose module writes into its buffer as it runs."""
 
 
 def check_configs(model: nn.Module, sites: list[RotarySite]) -> None:
@@ -41,10 +47,10 @@ def check_frequencies(site: RotarySite) -> None:
             raise ValueError(
                 f"{site.name}.{name} is on the meta device and holds no numbers: load the weights before patching"
             )
-        if rope_type in ("dynamic", "longrope"):
-            continue  # these change their buffer while they run
+        if rope_type in _CHANGE_WHILE_RUNNING:
+            continue
         meant = expected.buffers.get(name)
-        if meant is None or meant.shape != live.shape or not _close(live, meant):
+        if meant is None or meant.shape != live.shape or not _close(live, meant, _ROUNDED):
             raise ValueError(
                 f"{site.name}.{name} does not hold the frequencies that its config gives: rope_parameters was "
                 "edited after loading, the config is shared with a patched model, or another library patched this "
@@ -53,12 +59,13 @@ def check_frequencies(site: RotarySite) -> None:
 
 
 def rounded_buffers(sites: list[RotarySite]) -> list[str]:
-    """Frequency buffers that a cast of the model has rounded, by name."""
+    """Frequency buffers that a cast of the model has rounded, now or before it was cast back, by name."""
     return [
         f"{site.name}.{name}"
         for site in sites
-        for name in frequency_buffers(site.module)
-        if site.module.get_buffer(name).dtype in (torch.bfloat16, torch.float16)
+        if getattr(site.module, "rope_type", "default") not in _CHANGE_WHILE_RUNNING
+        for name, meant in native_state(type(site.module), site.config).buffers.items()
+        if name in frequency_buffers(site.module) and not _close(site.module.get_buffer(name), meant, _EXACT)
     ]
 
 
@@ -67,7 +74,6 @@ def model_configs(sites: list[RotarySite]) -> list[PreTrainedConfig]:
     return list({id(site.config): site.config for site in sites}.values())
 
 
-def _close(live: torch.Tensor, meant: torch.Tensor) -> bool:
-    # float16 has no room below 6e-8 and few bits below 6e-5
-    slack = 6e-5 if live.dtype == torch.float16 else 0.0
-    return bool(torch.allclose(live.to("cpu", torch.float32), meant.to("cpu"), rtol=_ROUNDED, atol=slack))
+def _close(live: torch.Tensor, meant: torch.Tensor, tolerance: float) -> bool:
+    slack = _HALF_STEP if tolerance == _ROUNDED else 0.0
+    return bool(torch.allclose(live.to("cpu", torch.float32), meant.to("cpu"), rtol=tolerance, atol=slack))

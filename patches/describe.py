@@ -39,7 +39,9 @@ class Description:
 
     @property
     def factor(self) -> float:
-        """s, new length / trained length."""
+        """The scheme's s; unpatched, the declared length / trained length."""
+        if self.scheme is not None and self.scheme.factor is not None:
+            return self.scheme.factor
         return self.max_length / self.original_max_position_embeddings
 
     def __str__(self) -> str:

@@ -73,7 +73,7 @@ def patch_model(
     pairs = [(site, plan) for plan in plans for site in sites if site.config is plan.live]
     states = [(_original(site), native_state(type(site.module), plan.patched)) for site, plan in pairs]
     for (site, plan), (original, state) in zip(pairs, states, strict=True):
-        write_state(site.module, state, patched_class(type(site.module)))
+        write_state(site.module, state, patched_class(type(site.module), static=plan.static))
         vars(site.module)[ORIGINAL] = original
         remove_guard(site.parent)
         if not plan.changes_nothing:

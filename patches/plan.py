@@ -18,7 +18,6 @@ from rope_scaling.patches.discover import RotarySite, attention_scaling, frequen
 from rope_scaling.patches.request import LayerRequest, Request, settle
 from rope_scaling.patches.state import fresh_module
 from rope_scaling.record import PatchRecord, erase_record
-from rope_scaling.rope import ScaledRope
 from rope_scaling.schemes import scheme_options
 
 _TOLERANCE = 1e-6
@@ -35,6 +34,7 @@ class ConfigPlan:
         patched: A copy of it as it will be, without the record.
         record: What will be recorded in it.
         changes_nothing: Whether the trained frequencies stay as they are.
+        static: Whether the frequencies are the same for every length.
     """
 
     live: PreTrainedConfig
@@ -42,6 +42,7 @@ class ConfigPlan:
     patched: PreTrainedConfig
     record: PatchRecord
     changes_nothing: bool
+    static: bool
 
 
 def plan_config(live: PreTrainedConfig, sites: Iterable[RotarySite], request: Request) -> ConfigPlan:
@@ -67,6 +68,7 @@ def plan_config(live: PreTrainedConfig, sites: Iterable[RotarySite], request: Re
         patched,
         _record(base, asked, request, reached),
         all(layer.changes_nothing for layer in asked),
+        not any(layer.keeps_parameters for layer in asked),
     )
 
 
@@ -107,6 +109,8 @@ def _layer_types(config: PreTrainedConfig, sites: list[RotarySite]) -> list[str 
 def _say(config: PreTrainedConfig, layer: LayerRequest, classes: set[type[nn.Module]]) -> None:
     """Set the first parameters for one layer type that all rotary classes read as the scheme means them."""
     reasons = []
+    if layer.keeps_parameters:
+        return
     for parameters in native_candidates(layer.scheme, layer.rope, layer.factor, layer.before):
         trial = copy.deepcopy(config)
         _set_parameters(trial, layer.layer_type, parameters)
@@ -134,16 +138,16 @@ def _what_is_wrong(cls: type[nn.Module], config: PreTrainedConfig, layer: LayerR
     try:
         module = fresh_module(cls, type(config).from_dict(config.to_dict()))
         _run(module, layer.layer_type)
+        buffers = {kind: name for name, kind in frequency_buffers(module).items()}
+        made = module.get_buffer(buffers[layer.layer_type]).double()  # (rotary_dim / 2,)
+        factor = attention_scaling(module, layer.layer_type)
     except Exception as error:  # whatever Transformers raises, the answer is: not these parameters
         return f"{type(error).__name__}: {error}"
-    scaled: ScaledRope = layer.scheme(layer.rope)
-    buffers = {kind: name for name, kind in frequency_buffers(module).items()}
-    made = module.get_buffer(buffers[layer.layer_type]).double()  # (rotary_dim / 2,)
+    scaled = layer.scheme(layer.rope)
     meant = torch.tensor(scaled.inv_freq, dtype=torch.float64, device="cpu")
     if made.shape != meant.shape:
         return f"it rotates {made.numel()} pairs where the config says {meant.numel()}"
     error_of = ((made - meant).abs() / meant).max().item()
-    factor = attention_scaling(module, layer.layer_type)
     if error_of > _TOLERANCE or not math.isclose(factor, scaled.attention_factor, rel_tol=_TOLERANCE):
         return f"its frequencies are off by {error_of:.2g}, its attention factor is {factor:.7g}"
     return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedConfig
 
 from rope_scaling.config import max_position_embeddings, read_plain_rope, read_rope, read_rope_parameters
+from rope_scaling.declared import depends_on_length
 from rope_scaling.rope import Rope
 from rope_scaling.schemes import Dynamic, NoScaling, RopeParameters, Scheme
 from rope_scaling.schemes.factor import DEFAULT_FACTOR, resolve_factor
@@ -51,6 +52,13 @@ class LayerRequest:
         scaled = self.scheme(self.rope)
         return (scaled.inv_freq, scaled.attention_factor) == (self.rope.inv_freq, self.rope.attention_factor)
 
+    @property
+    def keeps_parameters(self) -> bool:
+        """Whether the checkpoint goes on choosing its frequencies by the length of each call."""
+        return (
+            isinstance(self.scheme, NoScaling) and self.rope.rope_type != "default" and depends_on_length(self.before)
+        )
+
 
 def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -> LayerRequest:
     """Settle a request for one layer type of an unpatched `config`.
@@ -64,7 +72,13 @@ def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -
     factor = resolve_factor(rope, request.scheme.factor, request.factor, request.max_length, default)
     scheme: Scheme = replace(request.scheme, factor=factor)  # type: ignore[type-var]
     scheme(rope)  # an option that does not fit is an error here, before anything else is done
-    return LayerRequest(layer_type, rope, scheme, factor, read_rope_parameters(config, layer_type))
+    layer = LayerRequest(layer_type, rope, scheme, factor, read_rope_parameters(config, layer_type))
+    if layer.keeps_parameters and factor != 1:
+        raise ValueError(
+            f"'none' keeps a checkpoint of rope_type {rope.rope_type!r} as it is, so its length cannot be raised "
+            f"(factor {factor}): leave the factor out, or take another scheme"
+        )
+    return layer
 
 
 def _trained_rope(config: PreTrainedConfig, layer_type: str | None, request: Request) -> Rope:

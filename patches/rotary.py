@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PATCHED: dict[type[nn.Module], type[nn.Module]] = {}
+_PATCHED: dict[tuple[type[nn.Module], bool], type[nn.Module]] = {}
 
 
 class KeepsFloat32:
@@ -32,26 +32,28 @@ class KeepsFloat32:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # pickle finds classes by name, and this one's name is its base's: rebuild it from that
-        return _blank, (unpatched_class(type(self)),), dict(self.__dict__)
+        cls = type(self)
+        return _blank, (unpatched_class(cls), "forward" in vars(cls)), dict(self.__dict__)
 
 
-def patched_class(base: type[nn.Module]) -> type[nn.Module]:
-    """The subclass of `base` that patched modules get; one for each `base`, of the same name.
+def patched_class(base: type[nn.Module], *, static: bool) -> type[nn.Module]:
+    """The subclass of `base` that patched modules get; always the same one, and of the same name as `base`.
 
     Transformers' weight initialisation knows rotary modules by `RotaryEmbedding` in the name of their class.
+
+    Args:
+        base: A rotary class, patched or not.
+        static: Whether its frequencies are the same for every length.
     """
     base = unpatched_class(base)
-    if base not in _PATCHED:
-        own = {
-            "__module__": base.__module__,
-            "__qualname__": base.__qualname__,
-            "__doc__": base.__doc__,
-            # without Transformers' `dynamic_rope_update`: frequencies that do not depend on the length need no look at
-            # the largest position, which older versions take on the host, and no write into the buffer
-            "forward": torch.no_grad()(inspect.unwrap(base.forward)),
-        }
-        _PATCHED[base] = type(base.__name__, (KeepsFloat32, base), own)
-    return _PATCHED[base]
+    if (base, static) not in _PATCHED:
+        own: dict[str, Any] = {key: getattr(base, key) for key in ("__module__", "__qualname__", "__doc__")}
+        if static:
+            # without Transformers' `dynamic_rope_update`: no look at the largest position, which older versions take
+            # on the host, and no write into the buffer
+            own["forward"] = torch.no_grad()(inspect.unwrap(base.forward))
+        _PATCHED[base, static] = type(base.__name__, (KeepsFloat32, base), own)
+    return _PATCHED[base, static]
 
 
 def unpatched_class(cls: type) -> type[nn.Module]:
@@ -64,6 +66,6 @@ def is_patched_class(cls: type) -> bool:
     return cls.__bases__[:1] == (KeepsFloat32,)
 
 
-def _blank(base: type[nn.Module]) -> nn.Module:
-    cls = patched_class(base)
+def _blank(base: type[nn.Module], static: bool) -> nn.Module:
+    cls = patched_class(base, static=static)
     return cls.__new__(cls)

@@ -22,7 +22,8 @@ def read_rope(config: Config, layer_type: str | None = None, *, length: float | 
     A config that this library patched is read as it was before.
 
     Args:
-        config: A Transformers config, or the dict of a `config.json`.
+        config: A Transformers config, or the dict of a `config.json` with the usual keys (older spellings of a single
+            architecture, such as `rotary_pct`, are known to its config class: load it with `AutoConfig`).
         layer_type: Which layers, where `rope_parameters` has an entry for each type ("full_attention", ...).
         length: Tokens for which a type that depends on the length (`dynamic`, `longrope`) is read; the config's
             `max_position_embeddings` unless given.

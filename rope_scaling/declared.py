@@ -19,6 +19,14 @@ _DECLARED: dict[str, tuple[type[Scheme], tuple[str, ...]]] = {
 _FACTOR_FROM_LENGTHS = ("yarn", "longrope")
 
 
+def depends_on_length(parameters: RopeParameters) -> bool:
+    """Whether Transformers changes the frequencies with the length of each call."""
+    rope_type = parameters.get("rope_type")
+    return rope_type == "dynamic" or (
+        rope_type == "longrope" and parameters.get("short_factor") != parameters.get("long_factor")
+    )
+
+
 def declared_scheme(parameters: RopeParameters, length_ratio: float) -> Scheme:
     """The scheme of scaled `rope_parameters`, as Transformers reads them.
 

@@ -47,11 +47,6 @@ class PatchRecord:
         return make_scheme(self.scheme, self.options)
 
     @property
-    def factor(self) -> float:
-        """The factor, s."""
-        return self.max_position_embeddings / self.original_max_position_embeddings
-
-    @property
     def fingerprint(self) -> str:
         """Equal for two patches whose cached keys are interchangeable."""
         return repr((self.scheme, self.options, self.original_max_position_embeddings, self.before))

@@ -98,6 +98,13 @@ def test_frequencies_stay_float32_when_the_model_is_cast() -> None:
     assert model.dtype == torch.float32
 
 
+def test_frequencies_that_were_rounded_and_cast_back_are_found_out() -> None:
+    model = tiny_model().to(torch.bfloat16).float()
+    assert describe(model).rounded == ["model.rotary_emb.inv_freq"]
+    assert describe(patch_model(model, "none")).rounded == []
+    assert torch.equal(rotary(model).get_buffer("inv_freq"), rotary(tiny_model()).get_buffer("inv_freq"))
+
+
 def test_patching_a_cast_model_starts_from_exact_frequencies_and_undoes_to_the_rounded_ones() -> None:
     model = tiny_model().to(torch.bfloat16)
     rounded = rotary(model).get_buffer("inv_freq").clone()
