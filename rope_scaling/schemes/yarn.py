@@ -9,7 +9,8 @@ from typing import ClassVar
 from rope_scaling.rope import Rope, ScaledRope, check_positive
 from rope_scaling.schemes.base import RopeParameters
 from rope_scaling.schemes.factor import check_factor, factor_at
-from rope_scaling.schemes.ramps import blend, check_turns, keep_by_index, keep_by_turns
+from rope_scaling.schemes.ntk_by_parts import NTKByParts
+from rope_scaling.schemes.ramps import blend, check_turns, keep_by_index
 
 
 def yarn_attention_factor(s: float, mscale: float = 1.0) -> float:
@@ -86,14 +87,16 @@ class YaRNTurns:
     beta: float = 32.0
 
     def __post_init__(self) -> None:
-        check_factor(self.factor)
-        check_turns("alpha", self.alpha, "beta", self.beta)
+        self._by_parts()
 
     def __call__(self, rope: Rope, length: float | None = None) -> ScaledRope:
         """NTK-by-parts' frequencies, and the attention factor of s."""
-        s = factor_at(rope, self.factor, length)
-        inv_freq = blend(rope, keep_by_turns(rope, self.alpha, self.beta), s)
-        return ScaledRope(inv_freq, rope.attention_factor * yarn_attention_factor(s))
+        scaled = self._by_parts()(rope, length)
+        own = yarn_attention_factor(factor_at(rope, self.factor, length))
+        return ScaledRope(scaled.inv_freq, scaled.attention_factor * own)
 
     def rope_parameters(self, rope: Rope) -> None:
         """No native type has this ramp."""
+
+    def _by_parts(self) -> NTKByParts:
+        return NTKByParts(self.factor, self.alpha, self.beta)
