@@ -4,8 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rope_scaling.angles import rotary_cos_sin
+    from rope_scaling.axial import (
+        AxialRope,
+        axial_rotary,
+        grid_positions,
+        interleaved_axes,
+        section_axes,
+        split_frequencies,
+    )
+    from rope_scaling.layouts import Layout, convert_layout, convert_projection
     from rope_scaling.patches import Description, describe, patch_model, patched, rope_of, unpatch_model
     from rope_scaling.rope import Rope, ScaledRope
+    from rope_scaling.rotary import apply_rotary
     from rope_scaling.schemes import (
         ABF,
         NTK,
@@ -27,7 +38,9 @@ __all__ = [
     "ABF",
     "NTK",
     "SCHEMES",
+    "AxialRope",
     "Description",
+    "Layout",
     "Linear",
     "Llama3",
     "LongRoPE",
@@ -38,24 +51,46 @@ __all__ = [
     "Scheme",
     "YaRN",
     "YaRNTurns",
+    "apply_rotary",
+    "axial_rotary",
+    "convert_layout",
+    "convert_projection",
     "describe",
+    "grid_positions",
+    "interleaved_axes",
     "parse_scheme",
     "patch_model",
     "patched",
     "rope_of",
+    "rotary_cos_sin",
+    "section_axes",
+    "split_frequencies",
     "unpatch_model",
 ]
 
-_IN_PATCHES = {"Description", "describe", "patch_model", "patched", "rope_of", "unpatch_model"}
-_IN_ROPE = {"Rope", "ScaledRope"}
+_HOMES = {
+    "angles": ("rotary_cos_sin",),
+    "axial": (
+        "AxialRope",
+        "axial_rotary",
+        "grid_positions",
+        "interleaved_axes",
+        "section_axes",
+        "split_frequencies",
+    ),
+    "layouts": ("Layout", "convert_layout", "convert_projection"),
+    "patches": ("Description", "describe", "patch_model", "patched", "rope_of", "unpatch_model"),
+    "rope": ("Rope", "ScaledRope"),
+    "rotary": ("apply_rotary",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     # looked up when asked for: patches need torch and Transformers, and `rope-scaling --help` must not wait for them
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "patches" if name in _IN_PATCHES else "rope" if name in _IN_ROPE else "schemes"
-    return getattr(import_module(f"rope_scaling.{home}"), name)
+    return getattr(import_module(f"rope_scaling.{_HOME_OF.get(name, 'schemes')}"), name)
 
 
 def __dir__() -> list[str]:
