@@ -1,4 +1,4 @@
-"""The command line: `rope-scaling fetch`, `eval`, `lm-eval` and `demo`."""
+"""The command line: `rope-scaling inspect`, `plot`, `fetch`, `eval`, `lm-eval` and `demo`."""
 
 import contextlib
 import time
@@ -98,6 +98,71 @@ def evaluate(
         edges = parse_lengths(lengths) if lengths else ()
         hidden = parse_lengths(passkey) if passkey else ()
         _run(Job(checkpoint, text, edges, plan, hidden, passkey_samples, output, force, dtype, device))
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a causal language model.")],
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Load the weights and measure whether the model obeys the laws of RoPE.")
+    ] = False,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="UTF-8 file of natural text, for faults that only the model's predictions betray."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16, ...")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU where there is one.")] = None,
+) -> None:
+    """What the RoPE of a checkpoint is; with --probe, whether its weights agree (exit code 1 where they do not)."""
+    with _plain_errors():
+        from rich.console import Console
+        from transformers import AutoConfig
+
+        from rope_scaling.eval.about import print_rope
+
+        if text is not None and not probe:
+            raise ValueError("--text is read by --probe: give both")
+        print_rope(Console(), AutoConfig.from_pretrained(checkpoint))
+        if not probe:
+            return
+        from rope_scaling.eval.probe import print_probe, probe_checkpoint
+
+        found = probe_checkpoint(checkpoint, text, dtype, device)
+        print_probe(Console(), found)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plot(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name; only its config is read.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .html, .png or .svg.")],
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as yarn:factor=4,beta_fast=16. Repeat it; the trained RoPE is always shown."),
+    ] = None,
+    picture: Annotated[
+        list[str] | None, typer.Option(help="wavelengths, kernel or angles. Repeat it for several; all unless given.")
+    ] = None,
+    layer_type: Annotated[
+        str | None, typer.Option(help="Which layers, where the checkpoint has a RoPE for each type.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    on_scaled: Annotated[
+        str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")
+    ] = None,
+    original_max_length: Annotated[
+        int | None, typer.Option(help="L, where the config's own value is not to be believed.")
+    ] = None,
+) -> None:
+    """Draw wavelengths, the kernel's decay and angles never trained, before and after scaling (no weights needed)."""
+    with _plain_errors():
+        from rope_scaling.eval.images import PlotJob, run_plot
+
+        schemes, pictures = tuple(scheme or ()), tuple(picture or ())
+        job = PlotJob(checkpoint, schemes, output, pictures, layer_type, force, on_scaled, original_max_length)
+        run_plot(job)
+        typer.echo(f"wrote {output}")
 
 
 @app.command(

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_version_is_printed() -> None:
 
 def test_help_names_every_command() -> None:
     output = call("--help").output
-    assert all(command in output for command in ("fetch", "eval", "lm-eval", "demo"))
+    assert all(command in output for command in ("inspect", "plot", "fetch", "eval", "lm-eval", "demo"))
 
 
 def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, tmp_path: Path) -> None:
@@ -127,6 +128,39 @@ def test_windows_keep_the_token_that_a_text_begins_with(text: Path, tmp_path: Pa
     begins = tiny_checkpoint(tmp_path / "checkpoint", bos=True)
     assert call("eval", begins, "--text", text, "--lengths", "16,64", "-o", run).exit_code == 0
     assert json.loads(run.read_text())["window"]["keeps_bos"] is True
+
+
+def test_inspect_tells_what_the_rope_is(checkpoint: Path) -> None:
+    done = call("inspect", checkpoint)
+    assert done.exit_code == 0, done.output
+    assert all(part in done.stdout for part in ("RoPE of llama", f"{TRAINED} tokens", "8 / 8", "default"))
+
+
+def test_inspect_probes_a_loaded_checkpoint(checkpoint: Path) -> None:
+    done = call("inspect", checkpoint, "--probe")
+    assert done.exit_code == 0, done.output
+    assert all(part in done.stdout for part in ("laws of RoPE", "queries and keys", "nothing failed"))
+
+
+def test_inspect_fails_where_config_and_weights_disagree(checkpoint: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(checkpoint, tmp_path / "broken")
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"head_dim": config["head_dim"] // 2}))
+    done = call("inspect", broken, "--probe")
+    assert done.exit_code == 1
+    assert "FAIL" in done.stdout
+
+
+def test_inspect_reads_a_text_only_to_probe(checkpoint: Path, text: Path) -> None:
+    assert "read by --probe" in call("inspect", checkpoint, "--text", text).stderr
+
+
+def test_plot_writes_a_page(checkpoint: Path, tmp_path: Path) -> None:
+    page = tmp_path / "rope.html"
+    done = call("plot", checkpoint, "--scheme", "ntk:factor=4", "-o", page)
+    assert (done.exit_code, done.stdout) == (0, f"wrote {page}\n"), done.output
+    assert "ntk" in page.read_text(encoding="utf-8")
+    assert "exists" in call("plot", checkpoint, "-o", page).stderr
 
 
 def test_fetch_prints_the_path_and_nothing_else_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
