@@ -121,11 +121,13 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
         fetch("smolm2")
 
 
-def test_the_cache_is_under_home_unless_xdg_says_an_absolute_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/somebody")
+def test_the_cache_is_under_home_unless_xdg_says_an_absolute_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert module.cache_folder() == Path("/home/somebody/.cache/rope-scaling")
+        assert module.cache_folder() == tmp_path / ".cache" / "rope-scaling"
 
 
 @pytest.mark.parametrize(
