@@ -38,5 +38,5 @@ def test_each_layer_type_is_read_by_name() -> None:
     model = patch_model(tiny_gemma3(["sliding_attention", "full_attention"]), Linear(2))
     assert rope_of(model, "full_attention").inv_freq[0] == 0.5
     assert rope_of(model, "sliding_attention").inv_freq[0] == 1
-    with pytest.raises(ValueError, match=r"no layer type None \(full_attention, sliding_attention\)"):
+    with pytest.raises(ValueError, match="no layer type None"):
         rope_of(model)
