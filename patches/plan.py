@@ -30,7 +30,6 @@ class ConfigPlan:
 
     Attributes:
         live: The object that the model reads.
-        base: A copy of it as it was before any patch.
         patched: A copy of it as it will be, without the record.
         record: What will be recorded in it.
         changes_nothing: Whether the trained frequencies stay as they are.
@@ -38,7 +37,6 @@ class ConfigPlan:
     """
 
     live: PreTrainedConfig
-    base: PreTrainedConfig
     patched: PreTrainedConfig
     record: PatchRecord
     changes_nothing: bool
@@ -64,7 +62,6 @@ def plan_config(live: PreTrainedConfig, sites: Iterable[RotarySite], request: Re
         _say(patched, layer, classes)
     return ConfigPlan(
         live,
-        base,
         patched,
         _record(base, asked, request, reached),
         all(layer.changes_nothing for layer in asked),

@@ -21,6 +21,11 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+Dtype = Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16, ...")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU where there is one.")]
+OnScaled = Annotated[str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")]
+OriginalMaxLength = Annotated[int | None, typer.Option(help="L, where the config's own value is not to be believed.")]
+
 DEMO_SCHEMES = ("none", "ntk:factor=2", "yarn:factor=2")
 DEMO_LENGTHS = "1k,2k,4k,8k,10k,12k"
 DEMO_TEXT = "tragedies"
@@ -76,14 +81,10 @@ def evaluate(
         typer.Option(help="Tokens the window moves by: each token sees at least L - stride. L / 8 unless given."),
     ] = None,
     chunk: Annotated[int, typer.Option(help="Tokens read in one forward pass.")] = 512,
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16, ...")] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU where there is one.")] = None,
-    on_scaled: Annotated[
-        str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")
-    ] = None,
-    original_max_length: Annotated[
-        int | None, typer.Option(help="L, where the config's own value is not to be believed.")
-    ] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    on_scaled: OnScaled = None,
+    original_max_length: OriginalMaxLength = None,
 ) -> None:
     """Perplexity by position of one text, one pass a scheme, and whether each beats simply cutting the text.
 
@@ -110,8 +111,8 @@ def inspect(
         Path | None,
         typer.Option(help="UTF-8 file of natural text, for faults that only the model's predictions betray."),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto (the checkpoint's own), float32, bfloat16, ...")] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU where there is one.")] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
 ) -> None:
     """What the RoPE of a checkpoint is; with --probe, whether its weights agree (exit code 1 where they do not)."""
     with _plain_errors():
@@ -148,12 +149,8 @@ def plot(
         str | None, typer.Option(help="Which layers, where the checkpoint has a RoPE for each type.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    on_scaled: Annotated[
-        str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")
-    ] = None,
-    original_max_length: Annotated[
-        int | None, typer.Option(help="L, where the config's own value is not to be believed.")
-    ] = None,
+    on_scaled: OnScaled = None,
+    original_max_length: OriginalMaxLength = None,
 ) -> None:
     """Draw wavelengths, the kernel's decay and angles never trained, before and after scaling (no weights needed)."""
     with _plain_errors():

@@ -23,15 +23,9 @@ from rope_scaling.layouts import Layout
 from rope_scaling.rope import Rope, ScaledRope, plain_inv_freq
 from rope_scaling.rotary import apply_rotary
 from rope_scaling.schemes import NTK, Linear, YaRN
+from tests.positions import GRID, MIXED, VIDEO
 
 BOUND = 1e-6
-GRID = grid_positions(7, 8)
-"""(row, column) of an image."""
-VIDEO = grid_positions(3, 4, 8)
-"""(t, h, w)."""
-TEXT = torch.arange(5)[:, None].expand(5, 3)
-MIXED = torch.stack((torch.cat((TEXT, VIDEO)), torch.cat((VIDEO, TEXT))))
-"""(batch, tokens, 3): rows of text and a video."""
 
 
 # Shares and schemes

@@ -32,12 +32,9 @@ from rope_scaling.axial import (
 from rope_scaling.layouts import Layout, join_pairs
 from rope_scaling.rope import plain_inv_freq
 from rope_scaling.rotary import apply_rotary
+from tests.positions import GRID, MIXED
 
 BOUND = 1e-6
-GRID = grid_positions(7, 8)
-"""(row, column) of an image, small: at position p Transformers' own float32 products are wrong by p · 1e-7."""
-VIDEO = grid_positions(3, 4, 8)
-"""(t, h, w)."""
 
 
 def largest_difference(rope: AxialRope, positions: Tensor, theirs: Any, layout: Layout = "half-split") -> float:
@@ -122,10 +119,6 @@ def test_a_head_rotated_block_by_block_is_gemma4_vision() -> None:
 
 
 # Text among images and videos: sections and interleaved axes (M-RoPE)
-
-TEXT = torch.arange(5)[:, None].expand(5, 3)
-MIXED = torch.stack((torch.cat((TEXT, VIDEO)), torch.cat((VIDEO, TEXT))))
-"""(batch, tokens, 3): rows of text and a video."""
 
 
 def mrope_tables(modeling: Any, config: str, module: str, section: list[int], theta: float) -> Any:

@@ -88,14 +88,17 @@ def left_as_it_was(model: nn.Module) -> Iterator[None]:
     flags = [(module, module.training) for module in model.modules()]
     rotary = [site.module for site in _sites(model)]
     states = [(module, read_state(module, set())) for module in rotary]
+    numbers = [{name: buffer.clone() for name, buffer in state.buffers.items()} for _, state in states]
     model.eval()
     try:
         yield
     finally:
         for module, training in flags:
             module.training = training
-        for module, state in states:  # `dynamic` and `longrope` set their buffers while they run
-            write_state(module, state, type(module))
+        for (module, state), held in zip(states, numbers, strict=True):
+            write_state(module, state, type(module))  # `dynamic` sets another buffer while it runs,
+            for name, buffer in held.items():
+                state.buffers[name].copy_(buffer)  # `longrope` writes into the one it has
 
 
 @contextmanager

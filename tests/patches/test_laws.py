@@ -296,3 +296,21 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
 def test_what_is_no_language_model_is_refused() -> None:
     with pytest.raises(TypeError, match="causal language model of Transformers, got Linear"):
         check_laws(nn.Linear(2, 2))
+
+
+def test_a_checkpoint_that_switches_lists_is_left_with_the_list_it_had() -> None:
+    parameters = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 16,
+        "long_factor": [1.0 + i for i in range(16)],
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
+    }
+    model = tiny_model(tiny_config(rope_parameters=parameters))
+    model(tokens(40))
+    live = rotary(model).get_buffer("inv_freq")
+    held = live.clone()
+    check_laws(model)
+    assert rotary(model).get_buffer("inv_freq") is live
+    assert torch.equal(live, held)
