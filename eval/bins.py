@@ -48,9 +48,9 @@ def perplexity(nll: Tensor, start: int = 0, stop: int | None = None) -> float:
 def at(nll: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
     """Return the scores at positions `start` to `stop - 1`.
 
-    `nll` is (tokens - 1,): position 0 has no score, as nothing comes before it.
+    `nll` is (tokens - 1,) or (texts, tokens - 1): position 0 has no score, as nothing comes before it.
     """
-    return nll[max(start - 1, 0) : None if stop is None else stop - 1]
+    return nll[..., max(start - 1, 0) : None if stop is None else stop - 1]
 
 
 def _parse_length(part: str, text: str) -> int:

@@ -1,6 +1,7 @@
-"""Many schemes over the same tokens of one text, each in one pass, judged against simply cutting the text."""
+"""Many schemes over the same tokens of the same texts, each in one pass, judged against simply cutting them."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Plan:
         window: whether to run the baseline, the unscaled model that sees only the last L tokens.
         chunk: tokens read in one forward pass.
         stride: tokens by which the window moves; L / 8 unless given.
+        batch_size: texts read side by side, where there are several.
         on_scaled: what a scaled checkpoint's own scaling means, see `patch_model`.
         original_max_length: L, where the config's own value is not to be believed.
     """
@@ -38,8 +40,11 @@ class Plan:
     stride: int | None = None
     on_scaled: str | None = None
     original_max_length: int | None = None
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size must be at least 1 text, got {self.batch_size}")
         if not self.schemes and not self.window:
             raise ValueError("nothing to run: ask for a --scheme or for --window")
         twice = {text for text in self.schemes if self.schemes.count(text) > 1}
@@ -60,7 +65,7 @@ class Row:
 
     Attributes:
         name: the scheme as typed, or `window`.
-        nll: nats of every token after the first, (tokens - 1,).
+        nll: nats of every token after the first, (tokens - 1,) or (texts, tokens - 1).
         seconds: time spent on this row alone.
         max_length: the length the scheme is made for; None where it is scaled for none.
         tax: perplexity within L over the unscaled model's, minus 1; None where the unscaled was not run.
@@ -82,7 +87,7 @@ def trained_length(model: torch.nn.Module, plan: Plan) -> int:
 
 
 def work(plan: Plan, tokens: int, length: int) -> dict[str, int]:
-    """Return how many tokens each row reads."""
+    """Return how many tokens of each text a row reads."""
     reads = dict.fromkeys(plan.schemes, tokens - 1)
     if plan.window:
         stride = plan.stride or default_stride(length)
@@ -104,7 +109,10 @@ def run(
     bos: bool = False,
     watch: Watch = lambda row, n: None,
 ) -> tuple[Row, ...]:
-    """Score the text, (tokens,), under every scheme and, last, `window`; compare within L and past it."""
+    """Score one text, (tokens,), or several, (texts, tokens), under every scheme and, last, `window`.
+
+    Each row is then compared with the unscaled model within L, and with `window` past it.
+    """
     length = trained_length(model, plan)
     rows = [_scheme_row(model, input_ids, text, plan, watch) for text in plan.schemes]
     plain = _plain(plan.schemes)
@@ -124,8 +132,15 @@ def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan
     scheme = parse_scheme(text)
     with _clock() as seconds, _scaled(model, scheme, plan):
         max_length = None if scheme.name == "none" else describe(model).max_length
-        nll = token_nll(model, input_ids, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
+        score = functools.partial(token_nll, model, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
+        nll = _in_batches(score, input_ids, plan.batch_size)
     return Row(text, nll, seconds(), max_length)
+
+
+def _in_batches(score: Callable[[Tensor], Tensor], input_ids: Tensor, size: int) -> Tensor:
+    if input_ids.ndim == 1:
+        return score(input_ids)
+    return torch.cat([score(part) for part in input_ids.split(size)])
 
 
 def _window_row(
@@ -143,14 +158,15 @@ def _window_row(
         watch(WINDOW, tokens)
 
     with _clock() as seconds, _scaled(model, parse_scheme("none"), plan):
-        within = unscaled
-        if within is None:
-            within = token_nll(model, input_ids[:length], chunk=plan.chunk, tick=tick)
+        read = functools.partial(token_nll, model, chunk=plan.chunk, tick=tick)
+        within = _in_batches(read, input_ids[..., :length], plan.batch_size) if unscaled is None else unscaled
         nll = at(within, 0, length)
-        if len(input_ids) > length:
+        if input_ids.shape[-1] > length:
             stride = plan.stride or default_stride(length)
-            past = window_nll(model, input_ids, length=length, stride=stride, bos=bos, chunk=plan.chunk, tick=tick)
-            nll = torch.cat([nll, past])
+            cut = functools.partial(
+                window_nll, model, length=length, stride=stride, bos=bos, chunk=plan.chunk, tick=tick
+            )
+            nll = torch.cat([nll, _in_batches(cut, input_ids, plan.batch_size)], dim=-1)
     return Row(WINDOW, nll, seconds())
 
 
@@ -171,5 +187,5 @@ def _judged(row: Row, unscaled: Tensor | None, length: int, window: bool) -> Row
         return row
     tax = perplexity(row.nll, 0, length) / perplexity(unscaled, 0, length) - 1
     past = at(row.nll, length)
-    versus = compare(past, at(unscaled, length)) if window and len(past) else None
+    versus = compare(past, at(unscaled, length)) if window and past.shape[-1] else None
     return Row(row.name, row.nll, row.seconds, row.max_length, tax, versus)

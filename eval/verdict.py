@@ -29,17 +29,19 @@ class Comparison:
 
 
 def block_means(nll: Tensor) -> Tensor:
-    """Return the mean of every `BLOCK` tokens, (tokens // BLOCK,); a shorter last block is left out."""
-    whole = len(nll) // BLOCK * BLOCK
-    return nll[:whole].double().view(-1, BLOCK).mean(dim=1)
+    """Return the mean of every `BLOCK` tokens of a text, (..., tokens // BLOCK); a shorter last block is left out."""
+    blocks = nll.shape[-1] // BLOCK
+    return nll[..., : blocks * BLOCK].double().reshape(*nll.shape[:-1], blocks, BLOCK).mean(dim=-1)
 
 
 def compare(scheme: Tensor, window: Tensor) -> Comparison:
-    """Judge the scores of a scheme against those of `window` on the same tokens, (tokens,) each."""
+    """Judge the scores of a scheme against those of `window` on the same tokens, (tokens,) or (texts, tokens)."""
     if scheme.shape != window.shape:
-        raise ValueError(f"paired scores must be of the same tokens, got {len(scheme)} and {len(window)}")
+        raise ValueError(
+            f"paired scores must be of the same tokens, got shapes {tuple(scheme.shape)} and {tuple(window.shape)}"
+        )
     difference = scheme.double() - window.double()
-    means = block_means(difference)
+    means = block_means(difference).flatten()
     if len(means) < LEAST_BLOCKS:
         return Comparison(len(means), difference.mean().item(), None, None, "too few tokens to tell")
     error = means.std().item() / math.sqrt(len(means))

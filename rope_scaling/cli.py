@@ -26,9 +26,6 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda:1, auto, ...; a GPU 
 OnScaled = Annotated[str | None, typer.Option(help="For a checkpoint that is scaled already: compose or replace.")]
 OriginalMaxLength = Annotated[int | None, typer.Option(help="L, where the config's own value is not to be believed.")]
 
-DEMO_SCHEMES = ("none", "ntk:factor=2", "yarn:factor=2")
-DEMO_LENGTHS = "1k,2k,4k,8k,10k,12k"
-DEMO_TEXT = "tragedies"
 
 
 def _version(wanted: bool) -> None:
@@ -48,9 +45,9 @@ def main(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="smollm2, paradise-lost, tragedies or histories.")],
+    name: Annotated[str, typer.Argument(help="tiny-llama-512, macbeth, smollm2, ...; a wrong name lists all.")],
 ) -> None:
-    """Download a small checkpoint or a long text once, and print its path (nothing else goes to stdout)."""
+    """Print the path of a small checkpoint or a long text, downloaded once where the package does not carry it."""
     with _plain_errors():
         typer.echo(_fetch(name))
 
@@ -62,6 +59,9 @@ def evaluate(
         Path | None, typer.Option(help="UTF-8 file; its first tokens are scored, as many as the longest length.")
     ] = None,
     lengths: Annotated[str | None, typer.Option(help="Edges of the position ranges: 1k,2k,4k (k = 1024).")] = None,
+    texts: Annotated[
+        int, typer.Option(help="Score this many stretches of the text, one after another, each as a text of its own.")
+    ] = 1,
     passkey: Annotated[
         str | None, typer.Option(help="Also hide a passkey in texts of these lengths, at five depths: 4k,12k.")
     ] = None,
@@ -81,6 +81,7 @@ def evaluate(
         typer.Option(help="Tokens the window moves by: each token sees at least L - stride. L / 8 unless given."),
     ] = None,
     chunk: Annotated[int, typer.Option(help="Tokens read in one forward pass.")] = 512,
+    batch_size: Annotated[int, typer.Option(help="Stretches read side by side in one forward pass.")] = 1,
     dtype: Dtype = "auto",
     device: Device = None,
     on_scaled: OnScaled = None,
@@ -95,10 +96,10 @@ def evaluate(
         from rope_scaling.eval.compare import Plan
         from rope_scaling.eval.run import Job
 
-        plan = Plan(tuple(scheme or ["none"]), window, chunk, stride, on_scaled, original_max_length)
+        plan = Plan(tuple(scheme or ["none"]), window, chunk, stride, on_scaled, original_max_length, batch_size)
         edges = parse_lengths(lengths) if lengths else ()
         hidden = parse_lengths(passkey) if passkey else ()
-        _run(Job(checkpoint, text, edges, plan, hidden, passkey_samples, output, force, dtype, device))
+        _run(Job(checkpoint, text, edges, plan, hidden, passkey_samples, texts, output, force, dtype, device))
 
 
 @app.command()
@@ -177,17 +178,21 @@ def lm_eval(ctx: typer.Context) -> None:
 
 @app.command()
 def demo(
-    lengths: Annotated[str, typer.Option(help="Edges of the position ranges, k = 1024.")] = DEMO_LENGTHS,
+    real: Annotated[
+        bool, typer.Option("--real", help="SmolLM2-135M past its 8192 tokens instead: a download, and minutes.")
+    ] = False,
+    lengths: Annotated[str | None, typer.Option(help="Other edges of the position ranges, k = 1024.")] = None,
 ) -> None:
-    """Show a real checkpoint fail past its trained length and work again when scaled (minutes on two cores)."""
+    """Show a trained checkpoint fail past its trained length and work again when scaled.
+
+    The one shown is carried by the package: Llama, trained to 512 tokens. Nothing is downloaded.
+    """
     with _plain_errors():
-        checkpoint, text = _fetch("smollm2"), _fetch(DEMO_TEXT)
         from rope_scaling.eval.bins import parse_lengths
-        from rope_scaling.eval.compare import Plan
-        from rope_scaling.eval.run import Job
+        from rope_scaling.eval.demo import demo_job
 
         output = Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}.json"
-        _run(Job(str(checkpoint), text, parse_lengths(lengths), Plan(DEMO_SCHEMES), output=output))
+        _run(demo_job(real, _fetch, output, parse_lengths(lengths) if lengths else None))
 
 
 def _fetch(name: str) -> Path:

@@ -1,15 +1,18 @@
 import json
+import math
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 import rope_scaling.eval.fetch
 import rope_scaling.eval.harness
-from rope_scaling.cli import DEMO_TEXT, app
-from tests.eval.tiny import TRAINED, tiny_checkpoint
+from rope_scaling.cli import app
+from tests.eval.tiny import TRAINED, tiny_checkpoint, tiny_llama
 
 runner = CliRunner()
 
@@ -50,11 +53,49 @@ def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, t
     record = json.loads(run.read_text())
     assert [row["scheme"] for row in record["rows"]] == ["none", "linear:factor=2", "window"]
     assert [part["tokens"] for part in record["rows"][0]["bins"]] == [15, 16, 640]
-    assert len(record["rows"][0]["block_nll"]) == (TRAINED + 640) // 64
+    assert [len(blocks) for blocks in record["rows"][0]["block_nll"]] == [(TRAINED + 640) // 64]
     assert record["rows"][1]["versus_window"]["verdict"]
     assert record["text"]["tokens"] == TRAINED + 640
     assert record["window"]["stride"] == 8
     assert record["checkpoint"]["original_max_position_embeddings"] == TRAINED
+
+
+def test_eval_scores_several_stretches_of_a_text(checkpoint: Path, text: Path, tmp_path: Path) -> None:
+    def record(file: str, *options: object) -> dict[str, Any]:
+        run = tmp_path / file
+        done = call("eval", checkpoint, "--lengths", f"{TRAINED},100", *options, "--stride", 8, "-o", run)
+        assert done.exit_code == 0, done.output
+        return json.loads(run.read_text())
+
+    both = record("both.json", "--text", text, "--texts", 2, "--batch-size", 2)
+    second = tmp_path / "second.txt"
+    second.write_text(text.read_text()[100:])
+    parts = [record("one.json", "--text", text), record("two.json", "--text", second)]
+    assert (both["text"]["texts"], both["text"]["tokens"]) == (2, 100)
+    for row, *alone in zip(both["rows"], *(part["rows"] for part in parts), strict=True):
+        assert [len(row["block_nll"]), row["bins"][0]["tokens"]] == [2, 2 * (TRAINED - 1)]
+        expected = [value for one in alone for blocks in one["block_nll"] for value in blocks]
+        assert [value for blocks in row["block_nll"] for value in blocks] == pytest.approx(expected, abs=1e-5)
+
+
+def test_every_stretch_begins_as_the_tokenizer_begins_a_text(tmp_path: Path, text: Path) -> None:
+    folder, run = tiny_checkpoint(tmp_path / "bos", bos=True), tmp_path / "run.json"
+    done = call("eval", folder, "--text", text, "--texts", 3, "--lengths", "16,32", "--no-window", "-o", run)
+    assert done.exit_code == 0, done.output
+    model, ids = tiny_llama(), [3 + ord(letter) - 32 for letter in text.read_text()]
+    stretches = torch.tensor([[1, *ids[start : start + 31]] for start in (0, 31, 62)])
+    with torch.no_grad():
+        logits = model(stretches).logits[:, :-1]
+    nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), stretches[:, 1:])
+    (row,) = json.loads(run.read_text())["rows"]
+    mean = sum(part["tokens"] * math.log(part["perplexity"]) for part in row["bins"]) / (3 * 31)
+    assert mean == pytest.approx(nll.item(), abs=1e-5)
+
+
+def test_eval_says_when_the_text_is_too_short_for_all_stretches(checkpoint: Path, text: Path) -> None:
+    done = call("eval", checkpoint, "--text", text, "--texts", 8, "--lengths", "100")
+    assert done.exit_code == 1
+    assert "text.txt has 700 tokens, but --lengths asks for 8 times 100" in done.output
 
 
 def test_eval_refuses_to_replace_a_record_before_any_work(checkpoint: Path, text: Path, tmp_path: Path) -> None:
@@ -179,13 +220,13 @@ def test_fetch_suggests_a_name() -> None:
     assert "did you mean 'smollm2'?" in done.stderr
 
 
-def test_demo_runs_three_schemes_and_writes_under_runs(
+def test_the_real_demo_runs_three_schemes_and_writes_under_runs(
     checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = {"smollm2": checkpoint, DEMO_TEXT: text}
+    places = {"smollm2": checkpoint, "tragedies": text}
     monkeypatch.setattr(rope_scaling.eval.fetch, "fetch", lambda name, say: places[name])
     monkeypatch.chdir(tmp_path)
-    done = call("demo", "--lengths", f"{TRAINED},{TRAINED + 96}")
+    done = call("demo", "--real", "--lengths", f"{TRAINED},{TRAINED + 96}")
     assert done.exit_code == 0, done.output
     (run,) = (tmp_path / "runs").glob("demo-*.json")
     assert f"runs/{run.name}" in done.stdout

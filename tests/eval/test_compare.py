@@ -63,6 +63,16 @@ def test_the_progress_announced_is_the_progress_made(schemes: tuple[str, ...]) -
     assert seen == work(plan, len(text), TRAINED)
 
 
+@pytest.mark.parametrize("schemes", [("none", "ntk:factor=4"), ("ntk:factor=4",)])
+def test_several_texts_in_batches_are_each_scored_as_alone(schemes: tuple[str, ...]) -> None:
+    model, texts = tiny_llama(), tiny_text(3 * LENGTH).view(3, -1)
+    plan = Plan(schemes, stride=16, batch_size=2)
+    for row, *alone in zip(run(model, texts, plan), *(run(model, text, plan) for text in texts), strict=True):
+        expected = torch.stack([one.nll for one in alone])
+        torch.testing.assert_close(row.nll, expected, atol=1e-5, rtol=0)
+        assert row.versus_window is None or row.versus_window.blocks == 3 * 9
+
+
 def test_a_scaled_checkpoint_is_refused_until_it_is_told_what_its_scaling_means() -> None:
     model = tiny_llama(rope_type="linear", factor=2.0)
     with pytest.raises(ValueError, match=r"compose.*replace"):
@@ -85,3 +95,8 @@ def test_a_scaled_checkpoint_is_refused_until_it_is_told_what_its_scaling_means(
 def test_a_plan_is_checked_before_it_runs(schemes: tuple[str, ...], window: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Plan(schemes, window)
+
+
+def test_a_batch_holds_at_least_one_text() -> None:
+    with pytest.raises(ValueError, match=r"--batch-size must be at least 1 text, got 0"):
+        Plan(("none",), batch_size=0)

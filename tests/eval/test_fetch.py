@@ -117,7 +117,7 @@ def test_a_folder_that_is_not_ours_is_not_believed(cache: Path, monkeypatch: pyt
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
-    with pytest.raises(ValueError, match=r"'smolm2' to fetch: did you mean 'smollm2'\? \(smollm2, paradise-lost"):
+    with pytest.raises(ValueError, match=r"'smolm2' to fetch: did you mean 'smollm2'\? \(tiny-llama-512, macbeth,"):
         fetch("smolm2")
 
 

@@ -54,6 +54,15 @@ def test_window_scores_do_not_depend_on_tokens_outside_the_window() -> None:
     assert torch.equal(a, b)
 
 
+def test_texts_read_side_by_side_score_as_each_alone() -> None:
+    model, texts = tiny_llama(), torch.stack([tiny_text(TRAINED + 21), tiny_text(TRAINED + 21).flip(0)])
+    alone = torch.stack([token_nll(model, text, first=9, chunk=7) for text in texts])
+    torch.testing.assert_close(token_nll(model, texts, first=9, chunk=7), alone, atol=1e-5, rtol=0)
+    alone = torch.stack([window_nll(model, text, length=TRAINED, stride=5, bos=True) for text in texts])
+    got = window_nll(model, texts, length=TRAINED, stride=5, bos=True)
+    torch.testing.assert_close(got, alone, atol=1e-5, rtol=0)
+
+
 def test_patched_scores_equal_those_of_the_native_model() -> None:
     text = tiny_text()
     native = token_nll(tiny_llama(rope_type="linear", factor=2.0), text, chunk=30)
@@ -83,7 +92,8 @@ def test_work_counts_the_tokens_that_are_read() -> None:
     ("text", "options", "message"),
     [
         (torch.ones(1, dtype=torch.long), {}, "at least 2 tokens"),
-        (torch.ones(2, 5, dtype=torch.long), {}, "one text"),
+        (torch.ones(2, 5, 1, dtype=torch.long), {}, r"or \(texts, tokens\)"),
+        (torch.ones(0, 5, dtype=torch.long), {}, r"got shape \(0, 5\)"),
         (tiny_text(), {"first": 0}, "first must be from 1 to 99"),
         (tiny_text(), {"chunk": 0}, "chunk must be at least 1"),
     ],

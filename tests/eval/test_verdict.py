@@ -36,6 +36,18 @@ def test_the_numbers_are_those_of_a_paired_z_test_over_blocks() -> None:
     assert got.z == pytest.approx(got.mean_difference / got.standard_error)
 
 
+def test_several_texts_are_judged_by_the_blocks_of_all() -> None:
+    scheme, window = scores(-0.1, noise=0.2)
+    got = compare(scheme.view(4, -1), window.view(4, -1))
+    assert got == compare(scheme, window)
+    ragged = compare(
+        scheme.view(4, -1)[:, 1:], window.view(4, -1)[:, 1:]
+    )  # no block reaches from one text into the next
+    means = (scheme - window).double().view(4, -1)[:, 1 : -BLOCK + 1].reshape(-1, BLOCK).mean(1)
+    assert ragged.blocks == 28
+    assert ragged.mean_difference == pytest.approx(means.mean().item())
+
+
 def test_what_both_find_hard_does_not_blur_the_difference() -> None:
     scheme, window = scores(-0.02, noise=0.01)  # the texts' own spread is 1 nat a token
     assert compare(scheme, window).verdict == "beats window"
