@@ -140,7 +140,7 @@ def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan
 def _in_batches(score: Callable[[Tensor], Tensor], input_ids: Tensor, size: int) -> Tensor:
     if input_ids.ndim == 1:
         return score(input_ids)
-    return torch.cat([score(part) for part in input_ids.split(size)])
+    return torch.cat([score(part) for part in torch.split(input_ids, size)])
 
 
 def _window_row(

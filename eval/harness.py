@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_scaling.eval.intervals import wilson
+
 if TYPE_CHECKING:
     from rope_scaling.eval.lm import RopeHFLM
 
@@ -66,8 +68,8 @@ def evaluate_passkey(
         batch_size: for a model that is made here.
 
     Returns:
-        JSON-ready: `accuracy` (a row for each length: accuracy, stderr, samples), `cells` (a row for each
-        length and depth), `truncated_requests` by type, and `rope`, what the model was.
+        JSON-ready: `accuracy` (a row for each length: accuracy, stderr, samples, and the 95 % interval), `cells`
+        (a row for each length and depth), `truncated_requests` by type, and `rope`, what the model was.
     """
     require_lm_eval()
     import lm_eval
@@ -125,8 +127,10 @@ def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
     rows = []
     for length, group in groupby(asked, key=lambda one: one[0]):
         stderr = scores[f"{length}_stderr,none"]
-        row = {"length": length, "accuracy": scores[f"{length},none"], "samples": len(list(group))}
-        rows.append(row | {"stderr": None if stderr == "N/A" else stderr})
+        found = [one[2] for one in group]
+        row = {"length": length, "accuracy": scores[f"{length},none"], "samples": len(found)}
+        interval = wilson(round(sum(found)), len(found))
+        rows.append(row | {"stderr": None if stderr == "N/A" else stderr, "interval": interval})
     cells = []
     for (length, depth), group in groupby(asked, key=lambda one: one[:2]):
         found = [one[2] for one in group]

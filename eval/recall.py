@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ from rope_scaling.eval.tasks.passkey.prompt import DESCRIPTION, FILLER, NEEDLE, 
 
 IGNORE = -100
 """The label of a token that is not learned, as Transformers' losses have it."""
+
+SHARES: Mapping[str, float] = MappingProxyType(
+    {"passkey": 0.3, "fact": 0.2, "key_values": 0.15, "copy": 0.15, "repeat": 0.1, "variables": 0.1}
+)
+"""How often each kind comes."""
 
 Encode = Callable[[str], list[int]]
 
@@ -38,10 +44,18 @@ class Episode:
     asked: tuple[Span, ...]
 
 
-Maker = Callable[[random.Random, Encode], Episode]
+Maker = Callable[[random.Random, Encode, Sequence[int]], Episode]
+"""Makes an episode; some take tokens of the running text for it."""
 
 
-def recall_window(rng: random.Random, encode: Encode, filler: Span, size: int, stops: frozenset[int]) -> Span:
+def recall_window(
+    rng: random.Random,
+    encode: Encode,
+    filler: Span,
+    size: int,
+    stops: frozenset[int],
+    shares: Mapping[str, float] = SHARES,
+) -> Span:
     """Return a window of `size` tokens: one kind of episode laid into `filler`.
 
     What is told stands at every place equally often; half of the questions stand at the window's end, the
@@ -53,25 +67,28 @@ def recall_window(rng: random.Random, encode: Encode, filler: Span, size: int, s
         filler: at least `size` tokens of running text; only as much as is needed is taken.
         size: tokens.
         stops: ids of tokens that end a line or a sentence: text is interrupted behind one of them.
+        shares: how often each of `KINDS` comes.
 
     Raises:
         ValueError: `size` is too small to tell and ask one thing, or `filler` is too short.
     """
     if len(filler) < size:
         raise ValueError(f"the filler has {len(filler)} tokens, a window of {size} needs as many: give a longer text")
-    make, most = rng.choices([(maker, most) for maker, _, most in KINDS.values()], [w for _, w, _ in KINDS.values()])[0]
-    episodes = _as_many_as_fit(make, rng, encode, size, rng.randint(1, most))
+    (kind,) = rng.choices(list(shares), list(shares.values()))
+    make, most = KINDS[kind]
+    tell = functools.partial(make, rng, encode, filler.ids)
+    episodes = _as_many_as_fit(tell, size, rng.randint(1, most))
     if make is passkey and rng.random() < 0.5:
         filler = grass(rng, encode, size)
     room = size - sum(len(e.told) + sum(map(len, e.asked)) for e in episodes)
     return _lay(rng, episodes, Span(filler.ids[:room], filler.labels[:room]), stops)
 
 
-def _as_many_as_fit(make: Maker, rng: random.Random, encode: Encode, size: int, most: int) -> list[Episode]:
+def _as_many_as_fit(tell: Callable[[], Episode], size: int, most: int) -> list[Episode]:
     episodes: list[Episode] = []
     left = size
     for attempt in range(20):
-        episode = make(rng, encode)
+        episode = tell()
         left -= len(episode.told) + sum(map(len, episode.asked))
         if left < 0:
             if episodes or attempt == 19:
@@ -133,7 +150,7 @@ def grass(rng: random.Random, encode: Encode, size: int) -> Span:
     return Span((cycle * (size // len(cycle) + 1))[:size], [IGNORE] * size)
 
 
-def passkey(rng: random.Random, encode: Encode) -> Episode:
+def passkey(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
     """One number, in the passkey task's wording every other time."""
     key = _number(rng)
     if rng.random() < 0.5:
@@ -147,7 +164,7 @@ def passkey(rng: random.Random, encode: Encode) -> Episode:
     )
 
 
-def fact(rng: random.Random, encode: Encode) -> Episode:
+def fact(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
     """One of several facts about different people; each is asked for by what it is and whose."""
     what, who, key = rng.choice(_THINGS), _name(rng), _number(rng)
     told = f"\nThe {what} of {who} is {key}.\n"
@@ -155,24 +172,31 @@ def fact(rng: random.Random, encode: Encode) -> Episode:
     return Episode(said(encode, told), (asked(encode, question, f" {key}."),))
 
 
-def key_values(rng: random.Random, encode: Encode) -> Episode:
+def key_values(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
     """Return a list of names and numbers; some of them are looked up."""
     pairs = {_name(rng): _number(rng) for _ in range(rng.randint(4, 12))}
     told = "\n" + "\n".join(f"{name}: {number}" for name, number in pairs.items()) + "\n"
-    wanted = rng.sample(sorted(pairs), rng.randint(2, 4))
+    wanted = rng.sample(sorted(pairs), rng.randint(2, len(pairs)))
     return Episode(
         said(encode, told), tuple(asked(encode, f"\nLook up {name}:", f" {pairs[name]}\n") for name in wanted)
     )
 
 
-def copy(rng: random.Random, encode: Encode) -> Episode:
-    """Return a list without sense, said again word for word."""
+def copy(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
+    """Return names and numbers that are said again word for word."""
     words = [_name(rng) if rng.random() < 0.7 else _number(rng) for _ in range(rng.randint(4, 24))]
     text = " ".join(words)
     return Episode(said(encode, f"\nSay after me: {text}\n"), (asked(encode, "\nAgain:", f" {text}\n"),))
 
 
-def variables(rng: random.Random, encode: Encode) -> Episode:
+def repeat(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
+    """Return shuffled tokens of the running text, again and again: what induction heads learn fastest from."""
+    ids = rng.sample(list(running), rng.randint(8, max(len(running) // 3, 8)))
+    again = Span(ids, [IGNORE, *ids[1:]])  # the first token follows from nothing
+    return Episode(Span(ids, [IGNORE] * len(ids)), (again,) * rng.randint(1, 3))
+
+
+def variables(rng: random.Random, encode: Encode, running: Sequence[int]) -> Episode:
     """Return a chain of assignments; the value of any of them is asked for (RULER's variable tracking, 2404.06654)."""
     names = [_name(rng) for _ in range(rng.randint(1, 3))]
     number = _number(rng)
@@ -182,16 +206,17 @@ def variables(rng: random.Random, encode: Encode) -> Episode:
     return Episode(said(encode, "\n" + "\n".join(lines) + "\n"), (asked(encode, question, f" {number}."),))
 
 
-KINDS: Mapping[str, tuple[Maker, float, int]] = MappingProxyType(
+KINDS: Mapping[str, tuple[Maker, int]] = MappingProxyType(
     {
-        "passkey": (passkey, 0.35, 1),
-        "fact": (fact, 0.25, 6),
-        "key_values": (key_values, 0.15, 2),
-        "copy": (copy, 0.15, 3),
-        "variables": (variables, 0.10, 3),
+        "passkey": (passkey, 1),
+        "fact": (fact, 12),
+        "key_values": (key_values, 3),
+        "copy": (copy, 6),
+        "repeat": (repeat, 4),
+        "variables": (variables, 8),
     }
 )
-"""Maker, share of the windows, and the most episodes in one window."""
+"""What makes an episode, and the most of them in one window."""
 
 _NEEDLES = (
     "The pass key is {key}. Do not forget it.",
