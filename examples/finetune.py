@@ -155,6 +155,7 @@ def main() -> None:
         model = with_lora(model, args.lora)
     trainer = Trainer(model=model, args=arguments(args), train_dataset=rows)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(args.out / "training")))
+    model.config.use_cache = True  # the Trainer turned it off
     if args.lora:
         trainer.model = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
     trainer.save_model(str(args.out))

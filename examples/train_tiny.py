@@ -186,6 +186,7 @@ def train(model: LlamaForCausalLM, args: argparse.Namespace, stage: Stage, valid
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the weights as float16; the config says float32, so that they are loaded as such."""
+    model.config.use_cache = True  # the Trainer turned it off
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
@@ -197,7 +198,7 @@ def main() -> None:
     """Do what the module says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--hidden", type=int, default=256)

@@ -220,6 +220,22 @@ def test_fetch_suggests_a_name() -> None:
     assert "did you mean 'smollm2'?" in done.stderr
 
 
+def test_the_demo_needs_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.chdir(tmp_path)
+    done = call("demo", "--lengths", "300,600")
+    assert done.exit_code == 0, done.output
+    record = json.loads(next((tmp_path / "runs").glob("demo-*.json")).read_text())
+    schemes = ["none", "linear:factor=4", "ntk:factor=4", "yarn:factor=4"]
+    assert [row["scheme"] for row in record["rows"]] == [*schemes, "window"]
+    found = {name: [cell["accuracy"] for cell in result["accuracy"]] for name, result in record["passkey"].items()}
+    assert list(found) == schemes
+    assert min(found["none"][0], *found["ntk:factor=4"], *found["yarn:factor=4"]) >= 0.9
+    assert max(found["linear:factor=4"]) <= 0.1
+    assert not (tmp_path / "empty").exists()
+
+
 def test_the_real_demo_runs_three_schemes_and_writes_under_runs(
     checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
