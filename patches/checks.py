@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -43,18 +45,15 @@ def check_frequencies(site: RotarySite) -> None:
     expected = native_state(type(site.module), site.config)
     for name in frequency_buffers(site.module):
         live = site.module.get_buffer(name)
-        if live.device.type == "meta":
-            raise ValueError(
-                f"{site.name}.{name} is on the meta device and holds no numbers: load the weights before patching"
-            )
-        if rope_type in _CHANGE_WHILE_RUNNING:
+        if live.is_meta or rope_type in _CHANGE_WHILE_RUNNING:  # without numbers there is nothing to be wrong
             continue
         meant = expected.buffers.get(name)
         if meant is None or meant.shape != live.shape or not _close(live, meant, _ROUNDED):
             raise ValueError(
                 f"{site.name}.{name} does not hold the frequencies that its config gives: rope_parameters was "
-                "edited after loading, the config is shared with a patched model, or another library patched this "
-                "one; load the model again (editing config.rope_parameters of a loaded model does nothing)"
+                "edited after loading, the config is shared with a patched model, another library patched this one, or "
+                "to_empty left it without numbers; load the model again (editing config.rope_parameters of a loaded "
+                "model does nothing), or patch on the meta device, before to_empty"
             )
 
 
@@ -65,13 +64,31 @@ def rounded_buffers(sites: list[RotarySite]) -> list[str]:
         for site in sites
         if getattr(site.module, "rope_type", "default") not in _CHANGE_WHILE_RUNNING
         for name, meant in native_state(type(site.module), site.config).buffers.items()
-        if name in frequency_buffers(site.module) and not _close(site.module.get_buffer(name), meant, _EXACT)
+        if name in frequency_buffers(site.module) and _rounded(site.module.get_buffer(name), meant)
     ]
+
+
+def warn_of_rounded(sites: list[RotarySite]) -> None:
+    """Warn where a patch will also mend frequencies that a cast has rounded: it then changes short texts as well."""
+    rounded = rounded_buffers(sites)
+    if rounded:
+        warnings.warn(
+            f"{', '.join(rounded)} had been rounded by a cast of the model (model.to(dtype), half(), bfloat16()); the "
+            "patch takes exact frequencies from the config instead, and keeps them in float32",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def model_configs(sites: list[RotarySite]) -> list[PreTrainedConfig]:
     """The distinct config objects that rotary modules read."""
     return list({id(site.config): site.config for site in sites}.values())
+
+
+def _rounded(live: torch.Tensor, meant: torch.Tensor) -> bool:
+    if live.is_meta or live.shape != meant.shape:
+        return False
+    return _close(live, meant, _ROUNDED) and not _close(live, meant, _EXACT)
 
 
 def _close(live: torch.Tensor, meant: torch.Tensor, tolerance: float) -> bool:

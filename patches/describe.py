@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from rope_scaling.config import layer_types_of, max_position_embeddings, read_rope
+from rope_scaling.patches.axial import grid_side
 from rope_scaling.patches.checks import model_configs, rounded_buffers
-from rope_scaling.patches.discover import find_rotary
+from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
 from rope_scaling.record import read_record
 from rope_scaling.schemes import Scheme
 
@@ -19,8 +20,9 @@ class Description:
 
     Attributes:
         scheme: The scheme with its factor; None where the model is not patched.
-        original_max_position_embeddings: L that was scaled from; unpatched, what the config says was trained.
-        max_length: The length that the config declares now, in tokens.
+        original_max_position_embeddings: L that was scaled from; unpatched, what the config says was trained. Of an
+            image tower the side of its grid in patches, 0 where its config does not tell.
+        max_length: The length that the config declares now, in tokens; of an image tower as above.
         rope_type: What `config.rope_parameters` says now.
         on_scaled: How a checkpoint that was scaled before was treated.
         modules: Paths of the rotary modules.
@@ -42,7 +44,7 @@ class Description:
         """The scheme's s; unpatched, the declared length / trained length."""
         if self.scheme is not None and self.scheme.factor is not None:
             return self.scheme.factor
-        return self.max_length / self.original_max_position_embeddings
+        return self.max_length / (self.original_max_position_embeddings or 1)
 
     def __str__(self) -> str:
         told = "not patched" if self.scheme is None else f"patched with {self.scheme}"
@@ -65,6 +67,8 @@ def describe(model: nn.Module) -> Description:
         ValueError: It has one that is not understood.
     """
     sites = find_rotary(model)
+    if is_axial(sites[0].module):
+        return _describe_tower(sites)
     config = model_configs(sites)[0]
     record = read_record(config)
     layer_type = next(iter(layer_types_of(config)), None)
@@ -78,5 +82,21 @@ def describe(model: nn.Module) -> Description:
         on_scaled=None if record is None else record.on_scaled,
         modules=[site.name for site in sites],
         layer_types=[] if record is None else record.layer_types,
+        rounded=rounded_buffers(sites),
+    )
+
+
+def _describe_tower(sites: list[RotarySite]) -> Description:
+    config = sites[0].config
+    record = read_record(config)
+    side = grid_side(config) or 0
+    return Description(
+        scheme=None if record is None else record.make_scheme(),
+        original_max_position_embeddings=side if record is None else record.original_max_position_embeddings,
+        max_length=side if record is None else record.max_position_embeddings,
+        rope_type="axial",
+        on_scaled=None,
+        modules=[site.name for site in sites],
+        layer_types=[],
         rounded=rounded_buffers(sites),
     )

@@ -9,17 +9,24 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from torch import nn
+from transformers import PreTrainedConfig
 
+from rope_scaling.patches.axial import patch_axial
+from rope_scaling.patches.bases import changes_back, find_bases
 from rope_scaling.patches.cache_guard import install_guard, remove_guard
-from rope_scaling.patches.checks import check_configs, check_frequencies, model_configs
-from rope_scaling.patches.discover import RotarySite, find_rotary
+from rope_scaling.patches.checks import check_frequencies, model_configs, warn_of_rounded
+from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
+from rope_scaling.patches.foreign import check_untouched, check_whole
 from rope_scaling.patches.generation import raise_generation_length, restore_generation_length
-from rope_scaling.patches.plan import ConfigPlan, plan_config, unpatched_config
+from rope_scaling.patches.plan import ConfigPlan, plan_model
+from rope_scaling.patches.reading import check_reading
 from rope_scaling.patches.request import Request
 from rope_scaling.patches.rotary import is_patched_class, patched_class
+from rope_scaling.patches.side_state import check_live, forget_side, undo_side, write_side
 from rope_scaling.patches.snapshot import Snapshot
-from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, write_state
-from rope_scaling.record import erase_record, read_record
+from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, with_numbers, write_state
+from rope_scaling.patches.tables import TableSnapshot, find_tables, patch_tables, undo_tables
+from rope_scaling.record import RECORD, erase_record, read_record
 from rope_scaling.schemes import SCHEMES, Scheme, make_scheme
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -33,6 +40,7 @@ def patch_model(
     max_length: int | None = None,
     original_max_length: int | None = None,
     on_scaled: str | None = None,
+    layer_types: tuple[str, ...] | None = None,
 ) -> ModelT:
     """Scale the rotary embedding of a loaded model, in place.
 
@@ -51,6 +59,8 @@ def patch_model(
         original_max_length: L in tokens, where the config does not tell the trained length rightly.
         on_scaled: For a checkpoint that is scaled already: "compose" scales on top of it (it was trained so),
             "replace" starts from the plain frequencies (only its config was edited).
+        layer_types: Which layers to scale, where each type has a RoPE of its own ("full_attention", ...); all but those
+            with a sliding window within the trained length unless given.
 
     Returns:
         The same model.
@@ -60,26 +70,42 @@ def patch_model(
         ValueError: Unknown scheme or option, contradicting factors, an already scaled checkpoint without `on_scaled`,
             or a model that is not understood. The model is untouched then.
     """
-    sites = find_rotary(model)
-    check_configs(model, sites)
-    asked = _scheme_or_record(sites, scheme, original_max_length, on_scaled)
+    tables = find_tables(model) if isinstance(model, nn.Module) else None
+    sites = find_rotary(model) if tables is None else []
+    config = sites[0].config if tables is None else tables.config
+    asked = _scheme_or_record(config, scheme, original_max_length, on_scaled, layer_types)
     request = replace(asked, factor=factor, max_length=max_length)
+    if tables is not None:
+        patch_tables(tables, request)
+        return model
+    check_untouched(model, sites)
+    if any(is_axial(site.module) for site in sites):
+        patch_axial(model, sites, request)
+        return model
+    bases = find_bases(model, sites)
     for site in sites:
+        check_reading(site, bases.of_site[site.name])
         check_frequencies(site)
-    plans = [
-        plan_config(config, [site for site in sites if site.config is config], request)
-        for config in model_configs(sites)
+    plan_of_all = plan_model(model, sites, bases, request)
+    reloaded = _is_reloaded(sites)
+    check_live(model, plan_of_all.side, reloaded=reloaded)
+    pairs = [(site, *plan_of_all.of_site[site.name]) for site in sites]
+    states = [
+        (_original(site, bases.of_site[site.name]), native_state(type(site.module), config))
+        for site, _, config in pairs
     ]
-    pairs = [(site, plan) for plan in plans for site in sites if site.config is plan.live]
-    states = [(_original(site), native_state(type(site.module), plan.patched)) for site, plan in pairs]
-    for (site, plan), (original, state) in zip(pairs, states, strict=True):
+    warn_of_rounded(sites)
+    write_side(model, plan_of_all.side, reloaded=reloaded)
+    for (site, plan, _), (original, state) in zip(pairs, states, strict=True):
         write_state(site.module, state, patched_class(type(site.module), static=plan.static))
         vars(site.module)[ORIGINAL] = original
         remove_guard(site.parent)
         if not plan.changes_nothing:
             install_guard(site.parent, plan.record.fingerprint)
-    for plan in plans:
+    for plan in plan_of_all.configs:
         _write_config(model, plan)
+    for site in (site for site in sites if site.name in bases.copied):
+        setattr(site.config, RECORD, copy.deepcopy(getattr(plan_of_all.configs[0].live, RECORD)))
     return model
 
 
@@ -93,16 +119,26 @@ def unpatch_model(model: ModelT) -> ModelT:
         TypeError: The model has no rotary embedding.
         ValueError: The model is not patched.
     """
+    tables = find_tables(model)
+    if tables is not None and read_record(tables.config) is not None:
+        undo_tables(tables)
+        return model
     sites = find_rotary(model)
     configs = model_configs(sites)
     if not any(is_patched_class(type(s.module)) for s in sites) and not any(map(read_record, configs)):
         raise ValueError(f"{type(model).__name__} is not patched: there is nothing to undo")
-    originals = [(site, _original(site)) for site in sites]
+    check_whole(sites)
+    bases = find_bases(model, sites)
+    originals = [(site, _original(site, bases.of_site[site.name])) for site in sites]
+    if _is_reloaded(sites):
+        write_side(model, changes_back(model, sites, bases), reloaded=False)
+        forget_side(model)
+    undo_side(model)
     for site, state in originals:
         write_state(site.module, state, state.cls)
         vars(site.module).pop(ORIGINAL, None)
         remove_guard(site.parent)
-    for config in configs:
+    for config, _ in bases.configs:
         restore_generation_length(model, read_record(config))
         erase_record(config)
     return model
@@ -117,23 +153,25 @@ def patched(model: ModelT, scheme: str | Scheme, **options: Any) -> Iterator[Mod
         scheme: As for `patch_model`.
         **options: The keyword arguments of `patch_model`.
     """
-    before = Snapshot.take(model)
+    tables = find_tables(model)
+    before = Snapshot.take(model) if tables is None else TableSnapshot.take(tables)
     patch_model(model, scheme, **options)
     try:
         yield model
     finally:
-        before.restore(model)
+        before.restore()
 
 
 def _scheme_or_record(
-    sites: list[RotarySite],
+    config: PreTrainedConfig,
     scheme: str | Scheme | None,
     original_max_length: int | None,
     on_scaled: str | None,
+    layer_types: tuple[str, ...] | None,
 ) -> Request:
     if scheme is not None:
-        return Request(make_scheme(scheme), original_max_length=original_max_length, on_scaled=on_scaled)
-    record = read_record(sites[0].config)
+        return Request(make_scheme(scheme), None, None, original_max_length, on_scaled, layer_types)
+    record = read_record(config)
     if record is None:
         raise ValueError(
             f"no scheme was given and the config carries none from an earlier patch: name one ({', '.join(SCHEMES)})"
@@ -142,18 +180,24 @@ def _scheme_or_record(
         record.make_scheme(),
         original_max_length=original_max_length or record.original_max_position_embeddings,
         on_scaled=on_scaled or record.on_scaled,
+        layer_types=layer_types or tuple(record.layer_types) or None,
     )
 
 
-def _original(site: RotarySite) -> RotaryState:
+def _is_reloaded(sites: list[RotarySite]) -> bool:
+    """Whether a model was patched before it was saved, and not since it was loaded."""
+    return any(read_record(s.config) for s in sites) and not any(ORIGINAL in vars(s.module) for s in sites)
+
+
+def _original(site: RotarySite, base: PreTrainedConfig) -> RotaryState:
     """The state of a module before any patch, whether it was patched here or came so from a checkpoint."""
     held: RotaryState | None = vars(site.module).get(ORIGINAL)
     if held is not None:
         return held
-    native = native_state(type(site.module), unpatched_config(site.config))
+    native = native_state(type(site.module), base)
     if read_record(site.config) is not None:
         return native
-    return read_state(site.module, set(native.attributes))
+    return with_numbers(read_state(site.module, set(native.attributes)), site.config)
 
 
 def _write_config(model: nn.Module, plan: ConfigPlan) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedConfig
 
 from rope_scaling.config import max_position_embeddings, read_plain_rope, read_rope, read_rope_parameters
-from rope_scaling.declared import depends_on_length
+from rope_scaling.declared import deepseek_attention_factor, depends_on_length
 from rope_scaling.rope import Rope
-from rope_scaling.schemes import Dynamic, NoScaling, RopeParameters, Scheme
+from rope_scaling.schemes import Dynamic, NoScaling, RopeParameters, Scheme, YaRN
 from rope_scaling.schemes.factor import DEFAULT_FACTOR, resolve_factor
+from rope_scaling.temperature import asked_temperature, declared_temperature
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,12 @@ class Request:
     max_length: int | None = None
     original_max_length: int | None = None
     on_scaled: str | None = None
+    layer_types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        names = self.layer_types
+        if names is not None and (not isinstance(names, tuple) or not names or not all(type(n) is str for n in names)):
+            raise ValueError(f"layer_types must be a tuple of names such as ('full_attention',), got {names!r}")
         if isinstance(self.scheme, Dynamic):
             raise ValueError(
                 "'dynamic' changes the frequencies with the length of each call, which breaks a KV cache: "
@@ -53,6 +58,18 @@ class LayerRequest:
         return (scaled.inv_freq, scaled.attention_factor) == (self.rope.inv_freq, self.rope.attention_factor)
 
     @property
+    def temperature(self) -> float:
+        """What DeepSeek's `mscale_all_dim` is to mean after the patch; 1 where the config has no such key."""
+        replaced = self.rope.rope_type == "default"
+        trained = 1.0 if replaced else declared_temperature(self.before)
+        return trained * asked_temperature(self.scheme, self.before, self.factor)
+
+    @property
+    def softmax_ratio(self) -> float:
+        """By how much an architecture with such a temperature multiplies its softmax scale anew."""
+        return (self.temperature / declared_temperature(self.before)) ** 2
+
+    @property
     def keeps_parameters(self) -> bool:
         """Whether the checkpoint goes on choosing its frequencies by the length of each call."""
         return (
@@ -71,8 +88,11 @@ def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -
     default = 1.0 if isinstance(request.scheme, NoScaling) else DEFAULT_FACTOR
     factor = resolve_factor(rope, request.scheme.factor, request.factor, request.max_length, default)
     scheme: Scheme = replace(request.scheme, factor=factor)  # type: ignore[type-var]
+    before = read_rope_parameters(config, layer_type)
+    if isinstance(scheme, YaRN) and scheme.attention_factor is None:
+        scheme = replace(scheme, attention_factor=deepseek_attention_factor(before, factor))
     scheme(rope)  # an option that does not fit is an error here, before anything else is done
-    layer = LayerRequest(layer_type, rope, scheme, factor, read_rope_parameters(config, layer_type))
+    layer = LayerRequest(layer_type, rope, scheme, factor, before)
     if layer.keeps_parameters and factor != 1:
         raise ValueError(
             f"'none' keeps a checkpoint of rope_type {rope.rope_type!r} as it is, so its length cannot be raised "

@@ -8,26 +8,35 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from rope_scaling.patches.fresh import make_fresh
 
 _PATCHED: dict[tuple[type[nn.Module], bool], type[nn.Module]] = {}
 
 
 class KeepsFloat32:
-    """Mixin that keeps frequency buffers in float32 when a model is cast.
+    """Mixin that keeps frequency buffers in float32, and their numbers, wherever a model is moved or cast.
 
     `model.to(torch.bfloat16)` leaves 8 bits of an `inv_freq`: at position 32768 an angle is then wrong by up to six
-    turns (rotary_dim 128, theta 1e4). The buffers follow every move between devices.
+    turns (rotary_dim 128, theta 1e4). `to_empty` leaves none at all.
     """
 
     _buffers: dict[str, Tensor | None]
+    config: PreTrainedConfig
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         exact = {name: b for name, b in self._buffers.items() if b is not None and b.dtype == torch.float32}
         module: nn.Module = super()._apply(fn, recurse)  # type: ignore[misc]
+        fresh: nn.Module | None = None
         for name, buffer in exact.items():
-            cast = self._buffers[name]
-            if cast is not None and cast.dtype != torch.float32:
-                self._buffers[name] = buffer.to(cast.device)
+            moved = self._buffers[name]
+            if moved is None or moved is buffer:
+                continue
+            if buffer.is_meta and not moved.is_meta:
+                fresh = fresh or make_fresh(unpatched_class(type(self)), self.config)
+                buffer = fresh.get_buffer(name)
+            self._buffers[name] = buffer.to(moved.device)
         return module
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -52,7 +61,8 @@ def patched_class(base: type[nn.Module], *, static: bool) -> type[nn.Module]:
             # without Transformers' `dynamic_rope_update`: no look at the largest position, which older versions take
             # on the host, and no write into the buffer
             own["forward"] = torch.no_grad()(inspect.unwrap(base.forward))
-        _PATCHED[base, static] = type(base.__name__, (KeepsFloat32, base), own)
+        made: type[nn.Module] = type(base.__name__, (KeepsFloat32, base), own)
+        return _PATCHED.setdefault((base, static), made)  # two threads get the same one
     return _PATCHED[base, static]
 
 

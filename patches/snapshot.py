@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 
 from rope_scaling.patches.cache_guard import guard_of, install_guard, remove_guard
 from rope_scaling.patches.checks import model_configs
 from rope_scaling.patches.discover import RotarySite, find_rotary
-from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, write_state
+from rope_scaling.patches.generation import generation_configs
+from rope_scaling.patches.side_state import restore_side, take_side
+from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, with_numbers, write_state
 from rope_scaling.record import RECORD
 
-_KEYS = (RECORD, "rope_parameters", "max_position_embeddings", "original_max_position_embeddings")
+_KEYS = (RECORD, "rope_parameters", "rope_theta", "max_position_embeddings", "original_max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Snapshot:
 
     sites: list[SiteSnapshot]
     configs: list[tuple[PreTrainedConfig, dict[str, Any]]]
-    generation_max_length: int | None
+    generation: list[tuple[GenerationConfig, int | None]]
+    side: list[tuple[nn.Module, dict[str, Any]]]
 
     @classmethod
     def take(cls, model: nn.Module) -> Snapshot:
@@ -54,11 +57,12 @@ class Snapshot:
             (config, {key: copy.deepcopy(getattr(config, key)) for key in _KEYS if hasattr(config, key)})
             for config in model_configs(sites)
         ]
-        generation = getattr(model, "generation_config", None)
-        return cls([_take_site(site) for site in sites], configs, getattr(generation, "max_length", None))
+        generation = [(one, one.max_length) for one in generation_configs(model)]
+        return cls([_take_site(site) for site in sites], configs, generation, take_side(model))
 
-    def restore(self, model: nn.Module) -> None:
+    def restore(self) -> None:
         """Put it back into the same model."""
+        restore_side(self.side)
         for site in self.sites:
             site.restore()
         for config, values in self.configs:
@@ -67,16 +71,15 @@ class Snapshot:
                     setattr(config, key, values[key])
                 elif hasattr(config, key):
                     delattr(config, key)
-        generation = getattr(model, "generation_config", None)
-        if generation is not None:
-            generation.max_length = self.generation_max_length
+        for one, max_length in self.generation:
+            one.max_length = max_length
 
 
 def _take_site(site: RotarySite) -> SiteSnapshot:
     names = set(native_state(type(site.module), site.config).attributes)
     return SiteSnapshot(
         site,
-        read_state(site.module, names),
+        with_numbers(read_state(site.module, names), site.config),
         vars(site.module).get(ORIGINAL),
         guard_of(site.parent),
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from rope_scaling.patches.fresh import make_fresh
 from rope_scaling.patches.rotary import unpatched_class
 
 ORIGINAL = "_rope_scaling_original"
@@ -31,17 +33,12 @@ class RotaryState:
 
 
 def fresh_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
-    """A rotary module as Transformers itself makes it from `config`, on the CPU.
+    """A rotary module as Transformers itself makes it from `config`, on the CPU, whether `cls` is patched or not.
 
     Raises:
         ValueError: The class cannot be made from a config alone.
     """
-    base = unpatched_class(cls)
-    try:
-        with torch.device("cpu"):
-            return base(config)
-    except Exception as error:
-        raise ValueError(f"{base.__name__} cannot be made from this config: {error}") from error
+    return make_fresh(unpatched_class(cls), config)
 
 
 def native_state(cls: type[nn.Module], config: PreTrainedConfig) -> RotaryState:
@@ -62,10 +59,31 @@ def write_state(module: nn.Module, state: RotaryState, cls: type[nn.Module]) -> 
     device = buffer_device(module)
     for name in read_state(module, set(state.attributes)).attributes:
         delattr(module, name)
+    _bind_forward(module, cls)
     module.__class__ = cls
     vars(module).update(state.attributes)
     for name, buffer in state.buffers.items():
         module._buffers[name] = buffer.to(device)
+
+
+def with_numbers(state: RotaryState, config: PreTrainedConfig) -> RotaryState:
+    """`state` with buffers that have numbers: those on the meta device are made from `config`."""
+    if not any(buffer.is_meta for buffer in state.buffers.values()):
+        return state
+    made = native_state(state.cls, config).buffers
+    return replace(state, buffers={n: made[n] if b.is_meta and n in made else b for n, b in state.buffers.items()})
+
+
+def _bind_forward(module: nn.Module, cls: type[nn.Module]) -> None:
+    """Where a module holds its class's `forward` itself, make it hold that of `cls`.
+
+    Accelerate's hooks do: they call `_old_forward`, bound before, and so would go past the new class; hooks that were
+    taken off leave it behind as `forward`.
+    """
+    for name in ("forward", "_old_forward"):
+        held = vars(module).get(name)
+        if isinstance(held, MethodType) and held.__func__ is type(module).forward:
+            vars(module)[name] = MethodType(cls.forward, module)
 
 
 def buffer_device(module: nn.Module) -> torch.device:

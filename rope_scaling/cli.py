@@ -27,7 +27,6 @@ OnScaled = Annotated[str | None, typer.Option(help="For a checkpoint that is sca
 OriginalMaxLength = Annotated[int | None, typer.Option(help="L, where the config's own value is not to be believed.")]
 
 
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"rope-scaling {metadata.version('rope-scaling')}")

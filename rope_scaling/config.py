@@ -1,19 +1,34 @@
-"""The RoPE in a Transformers config: read into a `Rope`, from every place where configs have kept it."""
+"""The RoPE in a Transformers config, read into a `Rope`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
-
 from rope_scaling.declared import declared_scheme
-from rope_scaling.record import read_record
-from rope_scaling.rope import Rope, check_positive
-from rope_scaling.schemes import RopeParameters
+from rope_scaling.fields import get, positive, whole
+from rope_scaling.parameters import (
+    PROPORTIONAL,
+    Config,
+    before_patch,
+    layer_types_of,
+    of_layer_type,
+    read_rope_parameters,
+)
+from rope_scaling.rope import Rope, ScaledRope
+from rope_scaling.schemes import RopeParameters, Scheme
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+__all__ = [
+    "Config",
+    "layer_types_of",
+    "max_position_embeddings",
+    "read_plain_rope",
+    "read_rope",
+    "read_rope_parameters",
+]
 
-Config: TypeAlias = "PreTrainedConfig | Mapping[str, object]"
+_DEPEND_ON_LENGTH = ("dynamic", "longrope")
+_LARGEST_HEAD = 2**16
+"""No head is as large by far; a number above is a mistake, and as many frequencies would fill the memory."""
+_SMALLEST_NORMAL = 2.0**-126
+"""float32 rounds smaller numbers more and more, until they are 0."""
 
 
 def read_rope(config: Config, layer_type: str | None = None, *, length: float | None = None) -> Rope:
@@ -33,13 +48,15 @@ def read_rope(config: Config, layer_type: str | None = None, *, length: float | 
         ValueError: A key is missing or impossible; the message names it.
     """
     parameters = read_rope_parameters(config, layer_type)
+    config = of_layer_type(config, layer_type)
     plain = _plain_rope(config, parameters)
     rope_type = str(parameters["rope_type"])
-    if rope_type == "default":
+    if rope_type == "default" or (rope_type == PROPORTIONAL and parameters.get("factor", 1.0) == 1.0):
         return plain
-    whole = max_position_embeddings(config)
-    scheme = declared_scheme(parameters, whole / plain.original_max_position_embeddings)
-    scaled = scheme(plain, (whole if length is None else length) if rope_type in ("dynamic", "longrope") else None)
+    declared = max_position_embeddings(config)
+    scheme = declared_scheme(parameters, declared / plain.original_max_position_embeddings)
+    at = (declared if length is None else length) if rope_type in _DEPEND_ON_LENGTH else None
+    scaled = _scaled(scheme, plain, at, parameters)
     return Rope(
         scaled.inv_freq,
         plain.theta,
@@ -53,94 +70,79 @@ def read_rope(config: Config, layer_type: str | None = None, *, length: float | 
 
 def read_plain_rope(config: Config, layer_type: str | None = None) -> Rope:
     """The RoPE of a config without the scaling that it declares."""
-    return _plain_rope(config, read_rope_parameters(config, layer_type))
-
-
-def read_rope_parameters(config: Config, layer_type: str | None = None) -> RopeParameters:
-    """One layer type's parameters with `rope_type` and `rope_theta` in them, a copy.
-
-    Reads `rope_parameters`, or the older `rope_scaling` beside `rope_theta`; before a patch, where there is a record.
-
-    Raises:
-        TypeError: The model has no RoPE.
-        ValueError: A key is missing or impossible; the message names it.
-    """
-    parameters = _found_parameters(config)
-    nested = layer_types_of(config)
-    if nested and layer_type not in nested:
-        raise ValueError(f"this config has a RoPE for each layer type ({', '.join(nested)}), got {layer_type!r}")
-    if nested and layer_type is not None:
-        parameters = parameters[layer_type]
-    theta = parameters.get("rope_theta")
-    if theta is None:
-        theta = _get(config, "rope_theta", getattr(config, "default_theta", None))
-    if theta is None:
-        raise ValueError("the config has no rope_theta: set it in rope_parameters")
-    rope_type = parameters.get("rope_type") or parameters.get("type") or "default"
-    kept = {key: value for key, value in parameters.items() if key != "type"}
-    return kept | {"rope_type": rope_type, "rope_theta": check_positive("rope_theta", theta)}
-
-
-def layer_types_of(config: Config) -> list[str]:
-    """The layer types that have a RoPE of their own; empty where all layers share one."""
-    parameters = _found_parameters(config)
-    return [key for key, value in parameters.items() if isinstance(value, Mapping)]
+    return _plain_rope(of_layer_type(config, layer_type), read_rope_parameters(config, layer_type))
 
 
 def max_position_embeddings(config: Config) -> int:
     """The length that a config declares, in tokens; before a patch, where there is a record."""
-    value = _get(_before(config), "max_position_embeddings")
+    value = get(before_patch(config), "max_position_embeddings")
     if value is None:
         raise ValueError(
             "the config has no max_position_embeddings, the trained length: set it, or give original_max_length"
         )
-    return int(check_positive("max_position_embeddings", value))
-
-
-def _found_parameters(config: Config) -> Mapping[str, Any]:
-    """`rope_parameters` as they stand, or a TypeError where the model has no RoPE."""
-    _refuse_other_positions(config)
-    source = _before(config)
-    parameters = _get(source, "rope_parameters")
-    if parameters is None:
-        parameters = _get(source, "rope_scaling")
-    if parameters is None and _get(config, "rope_theta") is not None:
-        parameters = {}
-    if parameters is None:
-        raise TypeError(f"{_called(config)} has no RoPE: neither rope_parameters nor rope_theta in its config")
-    if not isinstance(parameters, Mapping):
-        raise ValueError(f"rope_parameters must be a dict, got {parameters!r}")
-    return parameters
-
-
-def _refuse_other_positions(config: Config) -> None:
-    if _get(config, "alibi") is True:
-        raise TypeError(f"{_called(config)} has no RoPE: alibi=True, its positions are biases on attention")
+    return whole("max_position_embeddings", value)
 
 
 def _plain_rope(config: Config, parameters: RopeParameters) -> Rope:
     head_dim, rotary_dim = _dims(config, parameters)
-    theta = check_positive("rope_theta", parameters["rope_theta"])
-    return Rope.plain(theta, rotary_dim, _trained_length(config, parameters), head_dim=head_dim)
+    theta = positive("rope_theta", parameters["rope_theta"])
+    if not _SMALLEST_NORMAL <= theta <= 1 / _SMALLEST_NORMAL:
+        raise ValueError(f"rope_theta {theta} is a number that float32 does not hold, and so no engine computes with")
+    if parameters["rope_type"] == PROPORTIONAL:
+        theta = theta ** (rotary_dim / head_dim)  # theta^(-2i / head_dim) for the pairs that turn, written as their own
+    length = _trained_length(config, parameters)
+    if head_dim > _LARGEST_HEAD or rotary_dim < 2 or rotary_dim % 2:
+        raise ValueError(
+            f"rotary_dim must be even and at least 2, got {rotary_dim} of head_dim {head_dim}: pairs are rotated "
+            "(qk_rope_head_dim, head_dim, or hidden_size and num_attention_heads say it)"
+        )
+    return Rope.plain(theta, rotary_dim, length, head_dim=head_dim)
+
+
+def _scaled(scheme: Scheme, plain: Rope, length: float | None, parameters: RopeParameters) -> ScaledRope:
+    """A declared scheme over the plain RoPE, or a ValueError where its numbers make none."""
+    pairs = len(plain.inv_freq)
+    for key in ("short_factor", "long_factor"):  # also the one that this length does not use
+        divisors = parameters.get(key)
+        if isinstance(divisors, list) and scheme.name == "longrope" and len(divisors) != pairs:
+            raise ValueError(
+                f"{key} must hold rotary_dim / 2 = {pairs} divisors (rotary_dim is head_dim times "
+                f"partial_rotary_factor), got {len(divisors)}"
+            )
+    if scheme.name == "yarn" and plain.theta <= 1:
+        raise ValueError(f"rope_theta must be above 1 for a ramp over the pairs, got {plain.theta}")
+    try:
+        scaled = scheme(plain, length)
+    except (OverflowError, ZeroDivisionError):
+        told = ", ".join(f"{key} {value}" for key, value in parameters.items() if not isinstance(value, list))
+        raise ValueError(
+            f"these rope_parameters make no frequencies ({told}; trained length "
+            f"original_max_position_embeddings {plain.original_max_position_embeddings}): one number is far off"
+        ) from None
+    slowest, fastest = min((f for f in scaled.inv_freq if f), default=1.0), max(scaled.inv_freq)
+    if slowest < _SMALLEST_NORMAL or fastest > 1 / _SMALLEST_NORMAL:
+        raise ValueError(
+            f"these rope_parameters make frequencies from {fastest:.3g} to {slowest:.3g} radians per token, which "
+            f"float32 does not hold: one of {', '.join(parameters)} is far off"
+        )
+    return scaled
 
 
 def _dims(config: Config, parameters: RopeParameters) -> tuple[int, int]:
     """(head_dim, rotary_dim). In multi-head latent attention only `qk_rope_head_dim` of a head's dimensions turn."""
-    rope_part = _get(config, "qk_rope_head_dim")
+    rope_part = get(config, "qk_rope_head_dim")
     if rope_part is not None:
-        rotary = int(check_positive("qk_rope_head_dim", rope_part))
-        return int(_get(config, "qk_nope_head_dim") or 0) + rotary, rotary
-    head_dim = _get(config, "head_dim")
-    if head_dim is None:
-        hidden, heads = _get(config, "hidden_size"), _get(config, "num_attention_heads")
-        if hidden is None or heads is None:
-            raise ValueError("the config has no head_dim, nor hidden_size and num_attention_heads to take it from")
-        head_dim = check_positive("hidden_size", hidden) // check_positive("num_attention_heads", heads)
-    head_dim = int(check_positive("head_dim", head_dim))
-    partial = parameters.get("partial_rotary_factor", _get(config, "partial_rotary_factor"))
+        rotary = whole("qk_rope_head_dim", rope_part)
+        rest = get(config, "qk_nope_head_dim")
+        still = 0 if rest is None or rest == 0 else whole("qk_nope_head_dim", rest)
+        return still + rotary, rotary
+    head_dim = _head_dim(config)
+    partial = parameters.get("partial_rotary_factor")
+    if partial is None:
+        partial = get(config, "partial_rotary_factor")
     if partial is None:
         return head_dim, head_dim
-    rotary = int(head_dim * check_positive("partial_rotary_factor", partial))
+    rotary = int(head_dim * positive("partial_rotary_factor", partial))
     if rotary % 2 or not 0 < rotary <= head_dim:
         raise ValueError(
             f"partial_rotary_factor {partial} of head_dim {head_dim} gives rotary_dim {rotary}: "
@@ -149,27 +151,31 @@ def _dims(config: Config, parameters: RopeParameters) -> tuple[int, int]:
     return head_dim, rotary
 
 
+def _head_dim(config: Config) -> int:
+    head_dim = get(config, "head_dim")
+    if head_dim is not None:
+        return whole("head_dim", head_dim)
+    hidden, heads = get(config, "hidden_size"), get(config, "num_attention_heads")
+    if hidden is None or heads is None:
+        raise ValueError("the config has no head_dim, nor hidden_size and num_attention_heads to take it from")
+    size = whole("hidden_size", hidden) // whole("num_attention_heads", heads)
+    if size < 1:
+        raise ValueError(f"hidden_size {hidden} is less than num_attention_heads {heads}: a head has no dimension")
+    return size
+
+
 def _trained_length(config: Config, parameters: RopeParameters) -> int:
     """L: the parameters' own, else the config's `original_max_position_embeddings`, else its whole length."""
+    if get(before_patch(config), "max_position_embeddings") is not None:
+        max_position_embeddings(config)  # an error where it is no length, also if it is not needed here
+    if parameters["rope_type"] == "dynamic":
+        return max_position_embeddings(config)  # the only length that Transformers' formula knows
     key = "original_max_position_embeddings"
-    for source in (parameters, _before(config)):
-        value = _get(source, key)
-        if value is not None:
-            return int(check_positive(key, value))
-    return max_position_embeddings(config)
-
-
-def _before(config: Config) -> object:
-    """The config as it was before a patch; itself where there is none."""
-    record = read_record(config)
-    return config if record is None else record.before
-
-
-def _get(source: object, key: str, default: object = None) -> Any:
-    if isinstance(source, Mapping):
-        return source.get(key, default)
-    return getattr(source, key, default)
-
-
-def _called(config: Config) -> str:
-    return str(_get(config, "model_type") or type(config).__name__)
+    held = [get(source, key) for source in (parameters, before_patch(config))]
+    said = [whole(key, value) for value in held if value is not None]
+    if len(set(said)) > 1:
+        raise ValueError(
+            f"{key} is {said[0]} in rope_parameters and {said[1]} beside them: architectures differ in which they "
+            "read; make them the same"
+        )
+    return said[0] if said else max_position_embeddings(config)

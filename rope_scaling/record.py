@@ -81,4 +81,7 @@ def erase_record(config: PreTrainedConfig) -> None:
         return
     delattr(config, RECORD)
     for key, value in record.before.items():
-        setattr(config, key, value)
+        if value is None and key in vars(config):
+            delattr(config, key)
+        elif value is not None:
+            setattr(config, key, value)

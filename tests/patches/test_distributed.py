@@ -1,0 +1,112 @@
+"""Patched models under DDP and FSDP2, two processes on the CPU, against native twins wrapped likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from rope_scaling import patch_model, unpatch_model
+from tests.models import TRAINED, tiny_config, tiny_model, tokens
+from tests.patches.twins import FACTOR, IDS, patched_yarn, twin_of_patched
+
+RANKS = 2
+Outcome = dict[str, Any]
+
+
+def sharded(model: PreTrainedModel) -> PreTrainedModel:
+    """A model whose weights lie in parts with the two processes."""
+    mesh = init_device_mesh("cpu", (RANKS,))
+    for layer in model.get_submodule("model.layers").children():
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+@torch.no_grad()
+def plain_logits(model: torch.nn.Module) -> torch.Tensor:
+    out: torch.Tensor = model(IDS, use_cache=False).logits
+    return out
+
+
+def train(model: torch.nn.Module, rank: int) -> Outcome:
+    """One step on the rank's own text: logits before, the loss, logits after."""
+    before = plain_logits(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ids = tokens(3 * TRAINED, seed=10 + rank)
+    loss = model(ids, labels=ids, use_cache=False).loss
+    loss.backward()
+    optimizer.step()
+    return {"before": before, "loss": loss.item(), "after": plain_logits(model)}
+
+
+def ddp(rank: int) -> Outcome:
+    """Patched inside the wrapper, through it, and undone through it."""
+    inside = DistributedDataParallel(patched_yarn())
+    outside = patch_model(DistributedDataParallel(tiny_model()), "yarn", factor=FACTOR)
+    said = {
+        "twin": train(DistributedDataParallel(twin_of_patched()), rank),
+        "inside": train(inside, rank),
+        "outside": train(outside, rank),
+    }
+    undone = unpatch_model(patch_model(DistributedDataParallel(tiny_model()), "yarn", factor=FACTOR))
+    return said | {"undone": plain_logits(undone)}
+
+
+def fsdp2(rank: int) -> Outcome:
+    """Patched before and after sharding, and on the meta device before there are weights at all."""
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(tiny_config()).eval()
+    late = sharded(patched_yarn(empty)).to_empty(device="cpu")
+    for (name, weight), whole in zip(late.named_parameters(), tiny_model().parameters(), strict=True):
+        part = whole.detach().chunk(RANKS)[rank]
+        assert weight.to_local().shape == part.shape, name
+        weight.to_local().detach().copy_(part)
+    inside, outside = sharded(patched_yarn()), patched_yarn(sharded(tiny_model()))
+    said = {
+        "twin": train(sharded(twin_of_patched()), rank),
+        "inside": train(inside, rank),
+        "outside": train(outside, rank),
+        "from meta": train(late, rank),
+    }
+    return said | {"undone": plain_logits(unpatch_model(patched_yarn(sharded(tiny_model()))))}
+
+
+def run(rank: int, work: Callable[[int], Outcome], folder: str) -> None:
+    """What each process does."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
+    try:
+        torch.save(work(rank), Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+def on_two_ranks(work: Callable[[int], Outcome], folder: Path) -> list[Outcome]:
+    mp.spawn(run, (work, str(folder)), nprocs=RANKS)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
+
+
+@pytest.mark.parametrize("work", [ddp, fsdp2], ids=["DDP", "FSDP2"])
+def test_a_training_step_on_two_ranks_is_that_of_the_native_twin(
+    work: Callable[[int], Outcome], tmp_path: Path
+) -> None:
+    patched, plain = plain_logits(twin_of_patched()), plain_logits(tiny_model())
+    for said in on_two_ranks(work, tmp_path):
+        assert torch.equal(said.pop("undone"), plain)
+        twin = said.pop("twin")
+        assert torch.equal(twin["before"], patched)
+        assert not torch.allclose(twin["after"], patched, atol=1e-3), "the step did nothing"
+        for how, ours in said.items():
+            assert torch.equal(ours["before"], patched), how
+            assert ours["loss"] == twin["loss"], how
+            assert torch.equal(ours["after"], twin["after"]), how
