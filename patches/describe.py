@@ -10,6 +10,7 @@ from rope_scaling.config import layer_types_of, max_position_embeddings, read_ro
 from rope_scaling.patches.axial import grid_side
 from rope_scaling.patches.checks import model_configs, rounded_buffers
 from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
+from rope_scaling.patches.tables import TableModel, find_tables
 from rope_scaling.record import read_record
 from rope_scaling.schemes import Scheme
 
@@ -23,7 +24,7 @@ class Description:
         original_max_position_embeddings: L that was scaled from; unpatched, what the config says was trained. Of an
             image tower the side of its grid in patches, 0 where its config does not tell.
         max_length: The length that the config declares now, in tokens; of an image tower as above.
-        rope_type: What `config.rope_parameters` says now.
+        rope_type: What `config.rope_parameters` says now; "axial" of a tower, "tables" of GPT-J and CodeGen.
         on_scaled: How a checkpoint that was scaled before was treated.
         modules: Paths of the rotary modules.
         layer_types: The layer types that are scaled, where a model has several.
@@ -66,6 +67,9 @@ def describe(model: nn.Module) -> Description:
         TypeError: The model has no rotary embedding.
         ValueError: It has one that is not understood.
     """
+    tables = find_tables(model)
+    if tables is not None:
+        return _describe_tables(model, tables)
     sites = find_rotary(model)
     if is_axial(sites[0].module):
         return _describe_tower(sites)
@@ -83,6 +87,21 @@ def describe(model: nn.Module) -> Description:
         modules=[site.name for site in sites],
         layer_types=[] if record is None else record.layer_types,
         rounded=rounded_buffers(sites),
+    )
+
+
+def _describe_tables(model: nn.Module, tables: TableModel) -> Description:
+    record = read_record(tables.config)
+    length = tables.config.max_position_embeddings
+    return Description(
+        scheme=None if record is None else record.make_scheme(),
+        original_max_position_embeddings=length if record is None else record.original_max_position_embeddings,
+        max_length=length if record is None else record.max_position_embeddings,
+        rope_type="tables",
+        on_scaled=None,
+        modules=[name for name, module in model.named_modules() if module in tables.attentions],
+        layer_types=[],
+        rounded=[],
     )
 
 

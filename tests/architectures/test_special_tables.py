@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rope_scaling import patch_model, patched, unpatch_model
+from rope_scaling import YaRN, describe, patch_model, patched, unpatch_model
 from tests.architectures.matrix import by_tables
 from tests.architectures.shrink import TRAINED, tiny_config, tiny_model
 
@@ -99,6 +99,19 @@ def test_undoing_gives_the_very_tables_back(model_type: str) -> None:
     assert model.config.to_dict() == config
     with pytest.raises(TypeError, match="no rotary position embedding"):
         unpatch_model(model)
+
+
+@pytest.mark.parametrize("model_type", TABLES)
+def test_they_are_described_before_and_after(model_type: str) -> None:
+    model = tiny_model(tiny_config(model_type))
+    before = describe(model)
+    assert (before.scheme, before.original_max_position_embeddings, before.max_length) == (None, TRAINED, TRAINED)
+    after = describe(patch_model(model, "yarn", factor=4))
+    assert (after.scheme, after.original_max_position_embeddings) == (YaRN(factor=4.0), TRAINED)
+    assert (after.max_length, after.factor) == (4 * TRAINED, 4.0)
+    assert "patched with" in str(after)
+    assert after.modules == ["transformer.h.0.attn", "transformer.h.1.attn"]
+    assert describe(unpatch_model(model)) == before
 
 
 @pytest.mark.parametrize("model_type", TABLES)
