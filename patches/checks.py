@@ -6,7 +6,7 @@ import warnings
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from rope_scaling.patches.discover import RotarySite, frequency_buffers
 from rope_scaling.patches.state import native_state
@@ -19,20 +19,6 @@ _EXACT = 1e-6
 """Relative: what two devices may differ by in float32."""
 _CHANGE_WHILE_RUNNING = ("dynamic", "longrope")
 """Types of RoPE whose module writes into its buffer as it runs."""
-
-
-def check_configs(model: nn.Module, sites: list[RotarySite]) -> None:
-    """ValueError where a rotary module reads a config that no model object owns: it would not be saved."""
-    owned: set[int] = set()
-    for module in model.modules():
-        if isinstance(module, PreTrainedModel):
-            owned |= {id(module.config), id(module.config.get_text_config())}
-    for site in sites:
-        if id(site.config) not in owned:
-            raise ValueError(
-                f"{site.name} ({type(site.module).__name__}) keeps a copy of the config for itself: "
-                "patching such a model is not supported yet"
-            )
 
 
 def check_frequencies(site: RotarySite) -> None:
