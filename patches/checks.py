@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import torch
-from torch import nn
 from transformers import PreTrainedConfig
 
 from rope_scaling.patches.discover import RotarySite, frequency_buffers
