@@ -77,10 +77,13 @@ def test_pose_hides_no_part_of_the_window(finetune: Any, windows: Windows) -> No
     other[0, 1:jump] = other[0, 1:jump].flip(0)
     with torch.no_grad():
         a, b = (
-            model(input_ids=ids, attention_mask=row["attention_mask"], position_ids=row["position_ids"]).logits
+            model(**row | {"input_ids": ids}, use_cache=False).logits  # as in training
             for ids in (row["input_ids"], other)
         )
-        hidden = [model(input_ids=ids, position_ids=row["position_ids"]).logits for ids in (row["input_ids"], other)]
+        positions = row["position_ids"]
+        hidden = [
+            model(input_ids=ids, position_ids=positions, use_cache=False).logits for ids in (row["input_ids"], other)
+        ]
     assert not torch.allclose(a[:, jump:], b[:, jump:], atol=1e-3)
     assert torch.allclose(hidden[0][:, jump:], hidden[1][:, jump:], atol=1e-5)  # what the mask of ones is there against
 
@@ -92,6 +95,7 @@ def test_packed_texts_do_not_see_each_other(finetune: Any, windows: Windows) -> 
     assert len(row["input_ids"]) == 512
     assert row["labels"][::128].tolist() == [IGNORE] * 4
     with torch.no_grad():
-        packed = model(input_ids=row["input_ids"][None], position_ids=row["position_ids"][None]).logits[0]
+        ids, positions = row["input_ids"][None], row["position_ids"][None]
+        packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]  # as in training
         alone = torch.cat([model(input_ids=part["input_ids"][None]).logits[0] for part in parts])
     torch.testing.assert_close(packed, alone, atol=1e-4, rtol=0)

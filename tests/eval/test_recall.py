@@ -1,11 +1,12 @@
 import random
 import re
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
 
 from rope_scaling.eval import recall
-from rope_scaling.eval.recall import IGNORE, KINDS, Maker, Span, recall_window
+from rope_scaling.eval.recall import IGNORE, KINDS, SHARES, Maker, Span, recall_window
 
 FILLER = 1  # a token of its own, so that what is told and asked can be told from it
 STOPS = frozenset({FILLER})
@@ -24,17 +25,19 @@ def filler(size: int = 900) -> Span:
     return Span([FILLER] * size, [FILLER] * size)
 
 
-def window(seed: int, size: int = 900) -> Span:
-    return recall_window(random.Random(seed), encode, filler(size), size, STOPS)
+def window(seed: int, size: int = 900, shares: Mapping[str, float] = SHARES) -> Span:
+    return recall_window(random.Random(seed), encode, filler(size), size, STOPS, shares)
 
 
-def only(monkeypatch: pytest.MonkeyPatch, kind: str, most: int = 1) -> None:
-    monkeypatch.setattr(recall, "KINDS", MappingProxyType({kind: (KINDS[kind][0], 1.0, most)}))
+def only(monkeypatch: pytest.MonkeyPatch, kind: str, most: int = 1) -> dict[str, float]:
+    """The shares for windows of this kind alone, with at most so many episodes."""
+    monkeypatch.setattr(recall, "KINDS", MappingProxyType({kind: (KINDS[kind][0], most)}))
+    return {kind: 1.0}
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_window_has_the_size_asked_for_and_learns_nothing_but_answers_and_filler(seed: int) -> None:
-    got = window(seed)
+    got = window(seed, shares={kind: 1.0 for kind in KINDS if kind != "repeat"})
     assert len(got) == 900
     assert all(label in (IGNORE, token) for token, label in zip(got.ids, got.labels, strict=True))
     answers = [label for label in got.labels if label not in (IGNORE, FILLER)]
@@ -42,9 +45,9 @@ def test_a_window_has_the_size_asked_for_and_learns_nothing_but_answers_and_fill
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("maker", [maker for maker, _, _ in KINDS.values()])
+@pytest.mark.parametrize("maker", [maker for kind, (maker, _) in KINDS.items() if kind != "repeat"])
 def test_every_answer_was_told_before(maker: Maker, seed: int) -> None:
-    episode = maker(random.Random(seed), encode)
+    episode = maker(random.Random(seed), encode, encode("running text"))
     told = decode(episode.told.ids)
     assert set(episode.told.labels) == {IGNORE}
     for question in episode.asked:
@@ -54,11 +57,22 @@ def test_every_answer_was_told_before(maker: Maker, seed: int) -> None:
         assert answer.strip(" .\n") not in decode(question.ids)[: -len(answer)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(10))
+def test_shuffled_text_is_repeated_and_learned_from_its_second_token_on(seed: int) -> None:
+    running = encode("abcdefghijklmnopqrstuvwxyz" * 8)
+    episode = KINDS["repeat"][0](random.Random(seed), encode, running)
+    assert set(episode.told.labels) == {IGNORE}
+    assert set(episode.told.ids) <= set(running)
+    for again in episode.asked:
+        assert again.ids == episode.told.ids
+        assert again.labels == [IGNORE, *again.ids[1:]]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "repeat"])
 def test_nothing_is_asked_before_it_was_told(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, kind, most=4)
+    shares = only(monkeypatch, kind, most=4)
     for seed in range(40):
-        got = window(seed)
+        got = window(seed, shares=shares)
         text, at = decode(got.ids), 0
         while at < len(text):
             if got.labels[at] in (IGNORE, FILLER):
@@ -70,10 +84,10 @@ def test_nothing_is_asked_before_it_was_told(kind: str, monkeypatch: pytest.Monk
 
 
 def test_what_is_told_stands_everywhere_equally_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "fact")
+    shares = only(monkeypatch, "fact")
     places, at_end = [], 0
     for seed in range(600):
-        got = window(seed)
+        got = window(seed, shares=shares)
         shown = [number for number, token in enumerate(got.ids) if token != FILLER]
         told, room = shown[0], got.ids.count(FILLER)
         places.append(told / room)
@@ -84,8 +98,8 @@ def test_what_is_told_stands_everywhere_equally_often(monkeypatch: pytest.Monkey
 
 
 def test_a_passkey_stands_in_running_text_or_in_the_task_s_own_filler(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "passkey")
-    windows = [window(seed) for seed in range(60)]
+    shares = only(monkeypatch, "passkey")
+    windows = [window(seed, shares=shares) for seed in range(60)]
     running = [got for got in windows if FILLER in got.ids]
     grass = [got for got in windows if "The grass is green." in decode(got.ids)]
     assert len(running) + len(grass) == 60
@@ -95,10 +109,10 @@ def test_a_passkey_stands_in_running_text_or_in_the_task_s_own_filler(monkeypatc
 
 
 def test_text_is_interrupted_behind_a_stop_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, "fact", most=3)
+    shares = only(monkeypatch, "fact", most=3)
     text = encode("abcd." * 180)
     for seed in range(40):
-        got = recall_window(random.Random(seed), encode, Span(text, text), 900, frozenset({ord(".")}))
+        got = recall_window(random.Random(seed), encode, Span(text, text), 900, frozenset({ord(".")}), shares)
         kept = [part for part in re.split(r"\n(?:The|What).*?\d+\.|\n", decode(got.ids)) if part]
         # the last one ends where the window has no more room
         assert [part for part in kept[:-1] if not part.endswith(".")] == []
