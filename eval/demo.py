@@ -22,6 +22,6 @@ def demo_job(real: bool, fetch: Callable[[str], Path], output: Path, lengths: tu
         plan,
         texts=16,
         passkey=edges,
-        samples=4,
+        samples=2,
         output=output,
     )
