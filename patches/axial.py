@@ -19,7 +19,7 @@ from rope_scaling.patches.bases import unpatched_config
 from rope_scaling.patches.checks import check_frequencies, warn_of_rounded
 from rope_scaling.patches.discover import RotarySite, is_axial
 from rope_scaling.patches.request import Request
-from rope_scaling.patches.rotary import patched_class
+from rope_scaling.patches.rotary import STATIC, patched_class
 from rope_scaling.patches.state import (
     ORIGINAL,
     RotaryState,
@@ -70,7 +70,7 @@ def patch_axial(model: nn.Module, sites: list[RotarySite], request: Request) -> 
     originals = [_original(site) for site in sites]
     warn_of_rounded(sites)
     for site, state, original in zip(sites, states, originals, strict=True):
-        write_state(site.module, state, patched_class(type(site.module), static=True))
+        write_state(site.module, state, patched_class(type(site.module), STATIC))
         vars(site.module)[ORIGINAL] = original
     for plan in plans.values():
         for key in plan.record.before:

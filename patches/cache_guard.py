@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 _GUARD = "_rope_scaling_guard"
 _FILLED_WITH = "_rope_scaling_filled_with"
@@ -49,7 +50,8 @@ class CacheGuard:
 def install_guard(module: nn.Module, fingerprint: str) -> None:
     """Guard the caches that `module` is called with, in place of an earlier guard."""
     remove_guard(module)
-    if "past_key_values" not in inspect.signature(type(module).forward).parameters:
+    whole = isinstance(module, PreTrainedModel)  # a part of one is given a cache that earlier parts have filled
+    if not whole or "past_key_values" not in inspect.signature(type(module).forward).parameters:
         return
     guard = CacheGuard(fingerprint)
     handles = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
@@ -10,9 +11,11 @@ from rope_scaling.config import layer_types_of, max_position_embeddings, read_ro
 from rope_scaling.patches.axial import grid_side
 from rope_scaling.patches.checks import model_configs, rounded_buffers
 from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
+from rope_scaling.patches.dynamic.layout import LAYOUT
+from rope_scaling.patches.dynamic.plans import homes_in
 from rope_scaling.patches.tables import TableModel, find_tables
 from rope_scaling.record import read_record
-from rope_scaling.schemes import Scheme
+from rope_scaling.schemes import DynamicScaling, Scheme
 
 
 @dataclass(frozen=True)
@@ -23,40 +26,53 @@ class Description:
         scheme: The scheme with its factor; None where the model is not patched.
         original_max_position_embeddings: L that was scaled from; unpatched, what the config says was trained. Of an
             image tower the side of its grid in patches, 0 where its config does not tell.
-        max_length: The length that the config declares now, in tokens; of an image tower as above.
+        max_length: The length that the model reaches now, in tokens; of an image tower as above. None where dynamic
+            scaling has no bound.
         rope_type: What `config.rope_parameters` says now; "axial" of a tower, "tables" of GPT-J and CodeGen.
         on_scaled: How a checkpoint that was scaled before was treated.
         modules: Paths of the rotary modules.
         layer_types: The layer types that are scaled, where a model has several.
         rounded: Frequency buffers that a cast of the model has rounded: positions past a few thousand are off.
+        cannot_grow: With dynamic scaling, why cached keys cannot be rotated anew, so that lengths must be planned.
     """
 
     scheme: Scheme | None
     original_max_position_embeddings: int
-    max_length: int
+    max_length: int | None
     rope_type: str
     on_scaled: str | None
     modules: list[str]
     layer_types: list[str]
     rounded: list[str]
+    cannot_grow: str | None = None
 
     @property
     def factor(self) -> float:
         """The scheme's s; unpatched, the declared length / trained length."""
         if self.scheme is not None and self.scheme.factor is not None:
             return self.scheme.factor
+        if self.max_length is None:
+            return math.inf
         return self.max_length / (self.original_max_position_embeddings or 1)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether each row is scaled by its own length."""
+        return isinstance(self.scheme, DynamicScaling)
 
     def __str__(self) -> str:
         told = "not patched" if self.scheme is None else f"patched with {self.scheme}"
+        reached = "any number of" if self.max_length is None else self.max_length
         lines = [
-            f"{told}: {self.original_max_position_embeddings} -> {self.max_length} tokens "
+            f"{told}: {self.original_max_position_embeddings} -> {reached} tokens "
             f"(rope_type {self.rope_type!r}; {', '.join(self.modules)})"
         ]
         if self.rounded:
             lines.append(
                 f"rounded frequencies in {', '.join(self.rounded)}: patch_model(model, 'none') makes them exact"
             )
+        if self.cannot_grow:
+            lines.append(f"lengths must be planned, cached keys cannot grow: {self.cannot_grow}")
         return "\n".join(lines)
 
 
@@ -87,7 +103,13 @@ def describe(model: nn.Module) -> Description:
         modules=[site.name for site in sites],
         layer_types=[] if record is None else record.layer_types,
         rounded=rounded_buffers(sites),
+        cannot_grow=_cannot_grow(model),
     )
+
+
+def _cannot_grow(model: nn.Module) -> str | None:
+    layouts = (vars(home).get(LAYOUT) for home in homes_in(model))
+    return next((one.unknown for one in layouts if one is not None and one.unknown), None)
 
 
 def _describe_tables(model: nn.Module, tables: TableModel) -> Description:

@@ -12,22 +12,33 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from rope_scaling.patches.axial import patch_axial
-from rope_scaling.patches.bases import changes_back, find_bases
+from rope_scaling.patches.bases import Bases, changes_back, find_bases
 from rope_scaling.patches.cache_guard import install_guard, remove_guard
 from rope_scaling.patches.checks import check_frequencies, model_configs, warn_of_rounded
 from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
+from rope_scaling.patches.dynamic.install import drop_grids, install, put_grids, uninstall
+from rope_scaling.patches.dynamic.layout import NoCacheError
+from rope_scaling.patches.dynamic.plan_rows import RowsPlan, plan_rows
 from rope_scaling.patches.foreign import check_untouched, check_whole
 from rope_scaling.patches.generation import raise_generation_length, restore_generation_length
 from rope_scaling.patches.plan import ConfigPlan, plan_model
 from rope_scaling.patches.reading import check_reading
 from rope_scaling.patches.request import Request
-from rope_scaling.patches.rotary import is_patched_class, patched_class
+from rope_scaling.patches.rotary import BY_CALL, BY_ROW, STATIC, is_patched_class, patched_class
 from rope_scaling.patches.side_state import check_live, forget_side, undo_side, write_side
 from rope_scaling.patches.snapshot import Snapshot
-from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, with_numbers, write_state
+from rope_scaling.patches.state import (
+    ORIGINAL,
+    RotaryState,
+    exact_state,
+    native_state,
+    read_state,
+    with_numbers,
+    write_state,
+)
 from rope_scaling.patches.tables import TableSnapshot, find_tables, patch_tables, undo_tables
 from rope_scaling.record import RECORD, erase_record, read_record
-from rope_scaling.schemes import SCHEMES, Scheme, make_scheme
+from rope_scaling.schemes import SCHEMES, DynamicScaling, Scheme, make_scheme
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -41,6 +52,7 @@ def patch_model(
     original_max_length: int | None = None,
     on_scaled: str | None = None,
     layer_types: tuple[str, ...] | None = None,
+    dynamic: bool = False,
 ) -> ModelT:
     """Scale the rotary embedding of a loaded model, in place.
 
@@ -61,6 +73,8 @@ def patch_model(
             "replace" starts from the plain frequencies (only its config was edited).
         layer_types: Which layers to scale, where each type has a RoPE of its own ("full_attention", ...); all but those
             with a sliding window within the trained length unless given.
+        dynamic: Scale each row of a batch by its own length, and not at all within L; `factor` or `max_length` is then
+            the most. The same as a scheme's name after `dynamic-`. See docs/dynamic.md.
 
     Returns:
         The same model.
@@ -73,8 +87,9 @@ def patch_model(
     tables = find_tables(model) if isinstance(model, nn.Module) else None
     sites = find_rotary(model) if tables is None else []
     config = sites[0].config if tables is None else tables.config
-    asked = _scheme_or_record(config, scheme, original_max_length, on_scaled, layer_types)
+    asked = _scheme_or_record(config, scheme, original_max_length, on_scaled, layer_types, dynamic)
     request = replace(asked, factor=factor, max_length=max_length)
+    _refuse_dynamic(request, sites, tables)
     if tables is not None:
         patch_tables(tables, request)
         return model
@@ -86,6 +101,9 @@ def patch_model(
     for site in sites:
         check_reading(site, bases.of_site[site.name])
         check_frequencies(site)
+    if isinstance(request.scheme, DynamicScaling):
+        _patch_rows(model, sites, bases, plan_rows(sites, bases, request))
+        return model
     plan_of_all = plan_model(model, sites, bases, request)
     reloaded = _is_reloaded(sites)
     check_live(model, plan_of_all.side, reloaded=reloaded)
@@ -95,9 +113,11 @@ def patch_model(
         for site, _, config in pairs
     ]
     warn_of_rounded(sites)
+    uninstall(model)
     write_side(model, plan_of_all.side, reloaded=reloaded)
     for (site, plan, _), (original, state) in zip(pairs, states, strict=True):
-        write_state(site.module, state, patched_class(type(site.module), static=plan.static))
+        write_state(site.module, state, patched_class(type(site.module), STATIC if plan.static else BY_CALL))
+        drop_grids(site.module)
         vars(site.module)[ORIGINAL] = original
         remove_guard(site.parent)
         if not plan.changes_nothing:
@@ -134,8 +154,10 @@ def unpatch_model(model: ModelT) -> ModelT:
         write_side(model, changes_back(model, sites, bases), reloaded=False)
         forget_side(model)
     undo_side(model)
+    uninstall(model)
     for site, state in originals:
         write_state(site.module, state, state.cls)
+        drop_grids(site.module)
         vars(site.module).pop(ORIGINAL, None)
         remove_guard(site.parent)
     for config, _ in bases.configs:
@@ -168,9 +190,12 @@ def _scheme_or_record(
     original_max_length: int | None,
     on_scaled: str | None,
     layer_types: tuple[str, ...] | None,
+    dynamic: bool,
 ) -> Request:
     if scheme is not None:
-        return Request(make_scheme(scheme), None, None, original_max_length, on_scaled, layer_types)
+        made = make_scheme(scheme)
+        made = DynamicScaling(made) if dynamic and not isinstance(made, DynamicScaling) else made
+        return Request(made, None, None, original_max_length, on_scaled, layer_types)
     record = read_record(config)
     if record is None:
         raise ValueError(
@@ -182,6 +207,43 @@ def _scheme_or_record(
         on_scaled=on_scaled or record.on_scaled,
         layer_types=layer_types or tuple(record.layer_types) or None,
     )
+
+
+def _refuse_dynamic(request: Request, sites: list[RotarySite], tables: object) -> None:
+    if not isinstance(request.scheme, DynamicScaling):
+        return
+    if tables is not None:
+        raise ValueError(f"{request.scheme.name!r} needs frequencies, and this model looks angles up in one table")
+    if any(is_axial(site.module) for site in sites):
+        raise ValueError(f"{request.scheme.name!r} is for text: an image tower sees all of an image at once")
+
+
+def _patch_rows(model: nn.Module, sites: list[RotarySite], bases: Bases, plan: RowsPlan) -> None:
+    """Write a dynamic patch: the config keeps its parameters, each scaled rotary module gets its grids."""
+    warn_of_rounded(sites)
+    if any(is_patched_class(type(site.module)) or read_record(site.config) for site in sites):
+        unpatch_model(model)
+    fingerprint = plan.records[0][1].fingerprint
+    for site in (site for site in sites if site.name in plan.grids):
+        original = _original(site, bases.of_site[site.name])
+        state = exact_state(original, native_state(type(site.module), bases.of_site[site.name]))
+        write_state(site.module, state, patched_class(type(site.module), BY_ROW))
+        vars(site.module)[ORIGINAL] = original
+        put_grids(site.module, plan.grids[site.name])
+        remove_guard(site.parent)
+        install_guard(site.parent, fingerprint)
+    for config, record in plan.records:
+        record.write(config)
+    for site in (site for site in sites if site.name in bases.copied):
+        setattr(site.config, RECORD, copy.deepcopy(getattr(plan.records[0][0], RECORD)))
+    try:
+        install(model, [site for site in sites if site.name in plan.grids])
+    except NoCacheError:
+        unpatch_model(model)
+        raise ValueError(
+            f"{type(model).__name__} keeps its keys where no cache shows them: a row that grows past its scale would "
+            "go wrong unnoticed, so dynamic scaling is refused; a static scheme works (dynamic=False)"
+        ) from None
 
 
 def _is_reloaded(sites: list[RotarySite]) -> bool:
@@ -202,7 +264,7 @@ def _original(site: RotarySite, base: PreTrainedConfig) -> RotaryState:
 
 def _write_config(model: nn.Module, plan: ConfigPlan) -> None:
     restore_generation_length(model, read_record(plan.live))
-    old, new = plan.record.before["max_position_embeddings"], plan.record.max_position_embeddings
+    old, new = plan.record.before["max_position_embeddings"], plan.patched.max_position_embeddings
     record = replace(plan.record, generation_max_length=raise_generation_length(model, old, new))
     for key in record.before:
         setattr(plan.live, key, copy.deepcopy(getattr(plan.patched, key)))

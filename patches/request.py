@@ -84,7 +84,7 @@ def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -
         ValueError: The checkpoint is scaled already and `on_scaled` is silent, factors contradict each other, or an
             option does not fit this RoPE.
     """
-    rope = _trained_rope(config, layer_type, request)
+    rope = trained_rope(config, layer_type, request)
     default = 1.0 if isinstance(request.scheme, NoScaling) else DEFAULT_FACTOR
     factor = resolve_factor(rope, request.scheme.factor, request.factor, request.max_length, default)
     scheme: Scheme = replace(request.scheme, factor=factor)  # type: ignore[type-var]
@@ -101,7 +101,8 @@ def settle(config: PreTrainedConfig, layer_type: str | None, request: Request) -
     return layer
 
 
-def _trained_rope(config: PreTrainedConfig, layer_type: str | None, request: Request) -> Rope:
+def trained_rope(config: PreTrainedConfig, layer_type: str | None, request: Request) -> Rope:
+    """What a scheme is to start from: the RoPE of an unpatched `config`, scaled already or not."""
     read = read_rope(config, layer_type)
     length = request.original_max_length
     if read.rope_type != "default" and request.on_scaled is None:

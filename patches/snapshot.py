@@ -12,6 +12,8 @@ from transformers import GenerationConfig, PreTrainedConfig
 from rope_scaling.patches.cache_guard import guard_of, install_guard, remove_guard
 from rope_scaling.patches.checks import model_configs
 from rope_scaling.patches.discover import RotarySite, find_rotary
+from rope_scaling.patches.dynamic.grid import GRIDS
+from rope_scaling.patches.dynamic.install import Grids, drop_grids, install, put_grids, uninstall
 from rope_scaling.patches.generation import generation_configs
 from rope_scaling.patches.side_state import restore_side, take_side
 from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, with_numbers, write_state
@@ -28,11 +30,15 @@ class SiteSnapshot:
     state: RotaryState
     original: RotaryState | None
     guard: str | None
+    grids: Grids | None
 
     def restore(self) -> None:
         """Put all of it back."""
         write_state(self.site.module, self.state, self.state.cls)
         vars(self.site.module).pop(ORIGINAL, None)
+        drop_grids(self.site.module)
+        if self.grids:
+            put_grids(self.site.module, self.grids)
         if self.original is not None:
             vars(self.site.module)[ORIGINAL] = self.original
         remove_guard(self.site.parent)
@@ -48,6 +54,7 @@ class Snapshot:
     configs: list[tuple[PreTrainedConfig, dict[str, Any]]]
     generation: list[tuple[GenerationConfig, int | None]]
     side: list[tuple[nn.Module, dict[str, Any]]]
+    model: nn.Module
 
     @classmethod
     def take(cls, model: nn.Module) -> Snapshot:
@@ -58,10 +65,12 @@ class Snapshot:
             for config in model_configs(sites)
         ]
         generation = [(one, one.max_length) for one in generation_configs(model)]
-        return cls([_take_site(site) for site in sites], configs, generation, take_side(model))
+        return cls([_take_site(site) for site in sites], configs, generation, take_side(model), model)
 
     def restore(self) -> None:
         """Put it back into the same model."""
+        model = self.model
+        uninstall(model)
         restore_side(self.side)
         for site in self.sites:
             site.restore()
@@ -73,6 +82,7 @@ class Snapshot:
                     delattr(config, key)
         for one, max_length in self.generation:
             one.max_length = max_length
+        install(model, [held.site for held in self.sites if held.grids])
 
 
 def _take_site(site: RotarySite) -> SiteSnapshot:
@@ -82,4 +92,5 @@ def _take_site(site: RotarySite) -> SiteSnapshot:
         with_numbers(read_state(site.module, names), site.config),
         vars(site.module).get(ORIGINAL),
         guard_of(site.parent),
+        vars(site.module).get(GRIDS),
     )

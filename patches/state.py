@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
+from rope_scaling.patches.dynamic.grid import is_grid
 from rope_scaling.patches.fresh import make_fresh
 from rope_scaling.patches.rotary import unpatched_class
 
@@ -17,6 +18,7 @@ ORIGINAL = "_rope_scaling_original"
 """Attribute of a patched module that holds the state it had before."""
 
 _MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"config", ORIGINAL}
+_EXACT = 1e-6
 _SET_WHILE_RUNNING = ("inv_freq", "max_seq_len_cached")
 
 
@@ -50,7 +52,7 @@ def native_state(cls: type[nn.Module], config: PreTrainedConfig) -> RotaryState:
 def read_state(module: nn.Module, names: set[str]) -> RotaryState:
     """The state of a live module: the attributes called `names`, those set while running, and all buffers."""
     held = {n for n in vars(module) if n in names or n.endswith(_SET_WHILE_RUNNING)} - _MODULE_INTERNALS
-    buffers = {name: buffer for name, buffer in module._buffers.items() if buffer is not None}
+    buffers = {n: buffer for n, buffer in module._buffers.items() if buffer is not None and not is_grid(n)}
     return RotaryState(type(module), {name: vars(module)[name] for name in held}, buffers)
 
 
@@ -72,6 +74,24 @@ def with_numbers(state: RotaryState, config: PreTrainedConfig) -> RotaryState:
         return state
     made = native_state(state.cls, config).buffers
     return replace(state, buffers={n: made[n] if b.is_meta and n in made else b for n, b in state.buffers.items()})
+
+
+def exact_state(state: RotaryState, native: RotaryState) -> RotaryState:
+    """`state` with frequencies that Transformers makes from the config where its own were rounded or switched."""
+    exact = {
+        name: buffer
+        for name, buffer in native.buffers.items()
+        if name in state.buffers and not is_exactly(state.buffers[name], buffer)
+    }
+    return replace(native, cls=state.cls, buffers=state.buffers | exact)
+
+
+def is_exactly(live: Tensor, meant: Tensor) -> bool:
+    """Whether frequencies are those that are meant, up to what two devices may differ by."""
+    if live.is_meta:
+        return True
+    alike = live.dtype == meant.dtype and live.shape == meant.shape
+    return alike and torch.allclose(live.to("cpu"), meant.to("cpu"), rtol=_EXACT, atol=0)
 
 
 def _bind_forward(module: nn.Module, cls: type[nn.Module]) -> None:

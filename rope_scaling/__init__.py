@@ -14,13 +14,23 @@ if TYPE_CHECKING:
         split_frequencies,
     )
     from rope_scaling.layouts import Layout, convert_layout, convert_projection
-    from rope_scaling.patches import Description, describe, patch_model, patched, rope_of, unpatch_model
+    from rope_scaling.patches import (
+        Description,
+        describe,
+        fix_longrope,
+        patch_model,
+        patched,
+        rope_length,
+        rope_of,
+        unpatch_model,
+    )
     from rope_scaling.rope import Rope, ScaledRope
     from rope_scaling.rotary import apply_rotary
     from rope_scaling.schemes import (
         ABF,
         NTK,
         SCHEMES,
+        DynamicScaling,
         Linear,
         Llama3,
         LongRoPE,
@@ -40,6 +50,7 @@ __all__ = [
     "SCHEMES",
     "AxialRope",
     "Description",
+    "DynamicScaling",
     "Layout",
     "Linear",
     "Llama3",
@@ -56,11 +67,13 @@ __all__ = [
     "convert_layout",
     "convert_projection",
     "describe",
+    "fix_longrope",
     "grid_positions",
     "interleaved_axes",
     "parse_scheme",
     "patch_model",
     "patched",
+    "rope_length",
     "rope_of",
     "rotary_cos_sin",
     "section_axes",
@@ -79,7 +92,16 @@ _HOMES = {
         "split_frequencies",
     ),
     "layouts": ("Layout", "convert_layout", "convert_projection"),
-    "patches": ("Description", "describe", "patch_model", "patched", "rope_of", "unpatch_model"),
+    "patches": (
+        "Description",
+        "describe",
+        "fix_longrope",
+        "patch_model",
+        "patched",
+        "rope_length",
+        "rope_of",
+        "unpatch_model",
+    ),
     "rope": ("Rope", "ScaledRope"),
     "rotary": ("apply_rotary",),
 }

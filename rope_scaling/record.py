@@ -24,7 +24,7 @@ class PatchRecord:
         scheme: Name of the scheme.
         options: Its options that are not defaults, `factor` among them.
         original_max_position_embeddings: L that the scheme started from, in tokens.
-        max_position_embeddings: The length that was reached, in tokens.
+        max_position_embeddings: The length that was reached, in tokens; None where there is no largest.
         before: The config's keys as they were, None for one that was not there.
         generation_max_length: `generation_config.max_length` as it was, where the patch raised it.
         on_scaled: How an already scaled checkpoint was treated: "compose", "replace", or None if it was plain.
@@ -35,7 +35,7 @@ class PatchRecord:
     scheme: str
     options: dict[str, Any]
     original_max_position_embeddings: int
-    max_position_embeddings: int
+    max_position_embeddings: int | None
     before: dict[str, Any]
     generation_max_length: int | None = None
     on_scaled: str | None = None

@@ -2,6 +2,7 @@
 
 from rope_scaling.schemes.abf import ABF
 from rope_scaling.schemes.base import RopeParameters, Scheme
+from rope_scaling.schemes.by_length import DynamicScaling
 from rope_scaling.schemes.dynamic import Dynamic
 from rope_scaling.schemes.linear import Linear
 from rope_scaling.schemes.llama3 import Llama3
@@ -18,6 +19,7 @@ __all__ = [
     "NTK",
     "SCHEMES",
     "Dynamic",
+    "DynamicScaling",
     "Linear",
     "Llama3",
     "LongRoPE",

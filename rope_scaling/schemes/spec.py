@@ -10,22 +10,33 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from rope_scaling.schemes.base import Scheme
+from rope_scaling.schemes.by_length import DEFAULT_GROWTH, FOLLOW_LENGTH, PREFIX, DynamicScaling
 from rope_scaling.schemes.registry import SCHEMES
 
 
 def make_scheme(scheme: str | Scheme, options: Mapping[str, object] | None = None) -> Scheme:
     """The scheme called `scheme`, with these options; a scheme that is a value already is returned as it is.
 
+    `dynamic-` before the name of a scheme makes it follow the length of each sequence.
+
     Raises:
         ValueError: Unknown name or option, with the nearest known one, or a bad value.
         TypeError: Neither a name nor a scheme.
     """
     if not isinstance(scheme, str):
-        if isinstance(scheme, tuple(SCHEMES.values())) and not isinstance(scheme, type):
+        if isinstance(scheme, (DynamicScaling, *SCHEMES.values())) and not isinstance(scheme, type):
             return scheme
         raise TypeError(f"scheme must be a name or a value such as YaRN(factor=4), got {scheme!r}")
+    if scheme.startswith(PREFIX) and scheme.removeprefix(PREFIX) in FOLLOW_LENGTH:
+        own = {key: value for key, value in (options or {}).items() if key == "growth"}
+        rest = {key: value for key, value in (options or {}).items() if key not in own}
+        return DynamicScaling(make_scheme(scheme.removeprefix(PREFIX), rest), **own)  # type: ignore[arg-type]
     if scheme not in SCHEMES:
-        raise ValueError(f"unknown scheme {scheme!r}{_suggest(scheme, SCHEMES)} ({', '.join(SCHEMES)})")
+        known_names = {**SCHEMES, **dict.fromkeys(PREFIX + name for name in FOLLOW_LENGTH)}
+        raise ValueError(
+            f"unknown scheme {scheme!r}{_suggest(scheme, known_names)} ({', '.join(SCHEMES)}; "
+            f"{PREFIX}{FOLLOW_LENGTH[1]} and the like follow the length of each sequence)"
+        )
     made = SCHEMES[scheme]
     known = _fields(made)
     given = dict(options or {})
@@ -59,6 +70,9 @@ def parse_scheme(text: str) -> Scheme:
 
 def scheme_options(scheme: Scheme) -> dict[str, Any]:
     """The options of a scheme that are not its defaults, as JSON can hold them: `make_scheme` takes them back."""
+    if isinstance(scheme, DynamicScaling):
+        own = {} if scheme.growth == DEFAULT_GROWTH else {"growth": scheme.growth}
+        return scheme_options(scheme.scheme) | own
     told = {name: (getattr(scheme, name), field.default) for name, field in _fields(type(scheme)).items()}
     return {
         name: list(value) if isinstance(value, tuple) else value

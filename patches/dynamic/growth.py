@@ -1,0 +1,87 @@
+"""Keys in a cache, rotated anew from the scale that they were cached at to the scale that their row has now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rope_scaling.patches.dynamic.grid import FACTORS, FREQUENCIES
+from rope_scaling.patches.dynamic.layout import LAYOUT, KeyPairs, Layout, can_grow
+from rope_scaling.patches.dynamic.rerotate import rerotate
+from rope_scaling.patches.dynamic.running import running
+
+if TYPE_CHECKING:
+    from rope_scaling.patches.dynamic.held import Held
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+def grow_keys(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -> None:
+    """Rotate the keys of every row whose scale has grown, in place.
+
+    On a CPU nothing more than a comparison is done where none has; a GPU's kernel looks for itself and leaves.
+    """
+    if _surely_settled(home, cache, held, rows, new):
+        return
+    layout: Layout = vars(home)[LAYOUT]
+    for turned in layout.turned:
+        inv_freq = turned.module.get_buffer(turned.prefix + FREQUENCIES)
+        factors = turned.module.get_buffer(turned.prefix + FACTORS)
+        factors = factors if turned.scaled else torch.ones_like(factors)
+        for of_one_length in _by_slots(cache, turned.keys):
+            keys = [_tensor(cache, one) for one in of_one_length]
+            positions = held.of_slots(keys[0], cache)
+            residuals = [_residual(held, one, tensor) for one, tensor in zip(of_one_length, keys, strict=True)]
+            for pairs, tensor, residual in zip(of_one_length, keys, residuals, strict=True):
+                where = (turned.axes or [], pairs.start, pairs.interleaved, pairs.sense)
+                rerotate(tensor, residual, positions, held.rows, rows, inv_freq, factors, *where)
+
+
+def _surely_settled(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -> bool:
+    """Whether no row has outgrown its scale, as far as that is known without asking a device."""
+    if not cache.layers or can_grow(home, cache) is not None:
+        return True
+    if not any(getattr(one, "is_initialized", False) for one in cache.layers):
+        return True
+    if torch.compiler.is_compiling():
+        return False
+    if type(rows) is Tensor and rows.device.type == "cpu":  # a kernel's early return; no device is waited for
+        return bool(torch.equal(torch.maximum(held.rows, rows.new_zeros(())), rows.clamp(min=0)))
+    read = cache.get_seq_length()
+    return isinstance(read, int) and running.plan is not None and read + new <= held.planned
+
+
+def _by_slots(cache: Any, turned: list[KeyPairs]) -> list[list[KeyPairs]]:
+    """Those whose tensors hold the same tokens together: layers with a sliding window hold fewer."""
+    groups: dict[int | None, list[KeyPairs]] = {}
+    for one in turned:
+        layer: Any = cache.layers[one.layer] if one.layer < len(cache.layers) else None
+        if layer is None or getattr(layer, one.name, None) is None:
+            continue
+        if layer.is_initialized:  # layers that share keys have none
+            groups.setdefault(getattr(layer, "sliding_window", None) or layer.get_max_length(), []).append(one)
+    return list(groups.values())
+
+
+def _tensor(cache: Any, pairs: KeyPairs) -> Tensor:
+    """(rows, heads, slots, dims), a view where the cache has no heads."""
+    tensor: Tensor = getattr(cache.layers[pairs.layer], pairs.name)
+    return tensor if tensor.dim() == 4 else tensor[:, None]
+
+
+def _residual(held: Held, pairs: KeyPairs, keys: Tensor) -> Tensor | None:
+    """What rounding has taken from these keys, (rows, heads, slots, dims): kept, so that it never adds up."""
+    if keys.dtype not in _HALVES:
+        return None
+    name = f"{pairs.name} {pairs.layer}"
+    own = held.residuals.get(name)
+    if own is None and torch.compiler.is_compiling():
+        return None
+    if own is None or own.shape[-2] < keys.shape[-2]:
+        grown = torch.zeros_like(keys)
+        if own is not None:
+            grown[..., : own.shape[-2], :] = own
+        held.residuals[name] = own = grown
+    return own[..., : keys.shape[-2], :]

@@ -1,0 +1,147 @@
+"""What a KV cache remembers of its rows: the scale that their keys are rotated at, and the positions of its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rope_scaling.patches.dynamic.layout import can_grow
+from rope_scaling.patches.dynamic.running import Plan
+
+HELD = "_rope_scaling_rows"
+"""Attribute of a cache."""
+TRAINED = "_rope_scaling_trained"
+"""Attribute of a home: L, in tokens."""
+_NOWHERE = 2**62
+_FOLLOWING = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices")
+
+
+class Held:
+    """The rows of one cache.
+
+    A static cache's are written in place, as its keys are: their addresses stand in CUDA graphs.
+
+    Attributes:
+        rows: (rows,), each one's row of the grid; -1 where nothing was read yet.
+        first: (rows,), the position of its first token that is no padding.
+        positions: (axes, rows, slots): of every token; a static cache's are a ring.
+        residuals: For each layer's keys in half precision what rounding took from them when they were rotated anew.
+        planned: Tokens that every row is planned for, as far as the host knows.
+    """
+
+    def __init__(self, positions: Tensor, device: torch.device, slots: int | None) -> None:
+        axes, count, _ = positions.shape
+        self.rows = torch.full((count,), -1, dtype=torch.int64, device=device)
+        self.first = torch.full((count,), _NOWHERE, dtype=torch.int64, device=device)
+        self.positions = torch.zeros((axes, count, slots or 0), dtype=positions.dtype, device=device)
+        self.residuals: dict[str, Tensor] = {}
+        self.planned = 0
+
+    def plan(self, plan: Plan | None, home: nn.Module) -> None:
+        """Note for how long the host knows these rows to be planned."""
+        if plan is not None and plan.is_for(home) and not torch.compiler.is_compiling():
+            self.planned = max(self.planned, plan.longest)
+
+    def check(self, home: nn.Module, cache: Any, new: int) -> None:
+        """ValueError where keys would have to be rotated anew, as far as the host can know, and cannot be."""
+        reason = can_grow(home, cache, self.positions.shape[0])
+        if reason is None:
+            return
+        if torch.compiler.is_compiling():
+            if not self.planned:
+                raise ValueError(f"a compiled call cannot tell when this cache must not grow, and it cannot: {reason}")
+            return
+        trained: int = vars(home)[TRAINED]
+        read = tokens_in(cache)
+        tokens = slots_of(cache) if isinstance(read, Tensor) else read + new
+        if tokens > max(trained, self.planned):
+            raise ValueError(
+                f"this cache cannot grow past {max(trained, self.planned)} tokens with dynamic scaling: {reason}. Plan "
+                "the whole length before its first token: generate() does, and `with rope_length(model, tokens):`"
+            )
+
+    def keep(self, rows: Tensor, first: Tensor, positions: Tensor, cache: Any) -> None:
+        """Remember the scale of every row, and the positions of the tokens that are about to be cached."""
+        if not is_static(cache):
+            self.rows, self.first = rows, first
+            self.positions = torch.cat((self.positions, positions.to(self.positions.device)), dim=-1)
+            return
+        self.rows.copy_(rows)
+        self.first.copy_(first)
+        slots = (tokens_in(cache) + torch.arange(positions.shape[-1], device=rows.device)) % self.positions.shape[-1]
+        self.positions.index_copy_(-1, slots, positions.to(self.positions.device, self.positions.dtype))
+
+    def of_slots(self, keys: Tensor, cache: Any) -> Tensor:
+        """The positions, (axes, rows, slots), of a layer's cached keys, (rows, heads, slots, head_dim)."""
+        slots = keys.shape[-2]
+        if not is_static(cache):
+            return self.positions[..., self.positions.shape[-1] - slots :]  # a sliding window keeps the last ones
+        start = torch.as_tensor(tokens_in(cache), device=self.positions.device) - slots
+        ring = (start.clamp(min=0) + torch.arange(slots, device=self.positions.device)) % self.positions.shape[-1]
+        return self.positions.index_select(-1, ring)
+
+
+class Follows:
+    """A method of a cache that changes its rows, and then those that are remembered: bound to the cache, as it was."""
+
+    def __init__(self, cache: Any, name: str) -> None:
+        self.cache, self.name = cache, name
+
+    def __call__(self, argument: Any) -> None:
+        """Do what the cache's own method does, and the same with what is remembered."""
+        getattr(type(self.cache), self.name)(self.cache, argument)
+        held: Held | None = vars(self.cache).get(HELD)
+        if held is None:
+            return
+        if self.name == "batch_repeat_interleave":
+            index = torch.arange(held.rows.shape[0], device=held.rows.device).repeat_interleave(argument)
+        else:
+            index = argument.to(held.rows.device)
+        held.rows, held.first, held.positions = held.rows[index], held.first[index], held.positions[:, index]
+        held.residuals = {name: one[index.to(one.device)] for name, one in held.residuals.items()}
+
+
+def begin(cache: Any, positions: Tensor, device: torch.device) -> Held:
+    """Let a cache remember, of rows that have not begun."""
+    held = vars(cache)[HELD] = Held(positions, device, slots_of(cache) if is_static(cache) else None)
+    if not torch.compiler.is_compiling():
+        vars(cache).update({name: Follows(cache, name) for name in _FOLLOWING if hasattr(cache, name)})
+    return held
+
+
+def held_by(cache: Any, positions: Tensor, device: torch.device) -> Held:
+    """What `cache` remembers, cut to the tokens that it holds; begun anew where it holds none."""
+    held: Held | None = vars(cache).get(HELD)
+    read = tokens_in(cache)
+    static = is_static(cache)
+    if held is None or (not static and isinstance(read, int) and read == 0):
+        return begin(cache, positions, device)
+    if held.rows.shape[0] != positions.shape[1]:
+        raise ValueError(
+            f"this cache was filled with {held.rows.shape[0]} rows, and this batch has {positions.shape[1]}: start "
+            "with an empty one"
+        )
+    if static:
+        empty = torch.as_tensor(read, device=held.rows.device) == 0
+        held.rows.copy_(torch.where(empty, -1, held.rows))
+        held.first.copy_(torch.where(empty, _NOWHERE, held.first))
+        return held
+    held.positions = held.positions[..., :read]  # the cache may have been cropped
+    return held
+
+
+def is_static(cache: Any) -> bool:
+    """Whether a cache writes into tensors of one size."""
+    return any(hasattr(layer, "max_cache_len") for layer in cache.layers)
+
+
+def tokens_in(cache: Any) -> Any:
+    """Tokens that a cache has read, an int, or a tensor where only the device knows."""
+    return cache.get_seq_length()
+
+
+def slots_of(cache: Any) -> int:
+    """Slots of the largest layer of a static cache."""
+    return max(int(layer.max_cache_len) for layer in cache.layers if hasattr(layer, "max_cache_len"))
