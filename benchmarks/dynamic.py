@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rope_scaling import patched, rope_length
-from rope_scaling.eval.bins import at, bins, parse_lengths, perplexity
-from rope_scaling.eval.perplexity import token_nll, window_nll
+from rope_scaling import patched
+from rope_scaling.eval.bins import bins, parse_lengths, perplexity
+from rope_scaling.eval.perplexity import planned_nll, token_nll, window_nll
 from rope_scaling.eval.results import versions, write_json
 from rope_scaling.eval.run import load
 
@@ -79,16 +79,9 @@ def score(model: Any, text: Tensor, row: str, edges: tuple[int, ...], args: argp
         return token_nll(transformers_dynamic(model, args.factor), text, chunk=args.chunk)
     factor = None if scheme == "none" else args.factor
     with patched(model, scheme, factor=factor):
-        if kind == "static" or kind == "growing":
+        if kind in ("static", "growing"):
             return token_nll(model, text, chunk=args.chunk)
-        parts = []
-        for start, stop in zip((0, *edges), edges, strict=False):
-            if stop <= length and stop != max(edge for edge in edges if edge <= length):
-                continue  # within L a text's length changes nothing: the longest such text has all of these ranges
-            begin = 0 if stop <= length else start
-            with rope_length(model, stop):
-                parts.append(at(token_nll(model, text[:stop], chunk=args.chunk), begin))
-        return torch.cat(parts)
+        return planned_nll(model, text, length=length, edges=edges, chunk=args.chunk)
 
 
 def transformers_dynamic(model: Any, factor: float) -> Any:

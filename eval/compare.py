@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rope_scaling.eval.bins import at, perplexity
-from rope_scaling.eval.perplexity import token_nll, window_nll, window_work
+from rope_scaling.eval.perplexity import planned_nll, planned_stops, token_nll, window_nll, window_work
 from rope_scaling.eval.verdict import Comparison, compare
 from rope_scaling.patches import describe, patched
-from rope_scaling.schemes import Scheme, parse_scheme
+from rope_scaling.schemes import DynamicScaling, Scheme, parse_scheme
 
 WINDOW = "window"
 Watch = Callable[[str, int], None]  # called with the row at work and the tokens just read
@@ -32,6 +32,7 @@ class Plan:
         batch_size: texts read side by side, where there are several.
         on_scaled: what a scaled checkpoint's own scaling means, see `patch_model`.
         original_max_length: L, where the config's own value is not to be believed.
+        edges: where ranges of positions end; a dynamic scheme reads a text for each that ends past L.
     """
 
     schemes: tuple[str, ...]
@@ -41,6 +42,7 @@ class Plan:
     on_scaled: str | None = None
     original_max_length: int | None = None
     batch_size: int = 1
+    edges: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -89,6 +91,8 @@ def trained_length(model: torch.nn.Module, plan: Plan) -> int:
 def work(plan: Plan, tokens: int, length: int) -> dict[str, int]:
     """Return how many tokens of each text a row reads."""
     reads = dict.fromkeys(plan.schemes, tokens - 1)
+    for text in (text for text in plan.schemes if _is_dynamic(text)):
+        reads[text] = sum(stop - 1 for stop in planned_stops(tokens, length, plan.edges))
     if plan.window:
         stride = plan.stride or default_stride(length)
         within = 0 if _plain(plan.schemes) else min(tokens, length) - 1
@@ -123,6 +127,10 @@ def run(
     return tuple(_judged(row, unscaled, length, plan.window) for row in rows)
 
 
+def _is_dynamic(text: str) -> bool:
+    return isinstance(parse_scheme(text), DynamicScaling)
+
+
 def _plain(schemes: Sequence[str]) -> str | None:
     """Return the one among the schemes that leaves the frequencies alone."""
     return next((text for text in schemes if parse_scheme(text).name == "none"), None)
@@ -132,7 +140,11 @@ def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan
     scheme = parse_scheme(text)
     with _clock() as seconds, _scaled(model, scheme, plan):
         max_length = None if scheme.name == "none" else describe(model).max_length
-        score = functools.partial(token_nll, model, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
+        read: Any = token_nll
+        if _is_dynamic(text):
+            length = describe(model).original_max_position_embeddings
+            read = functools.partial(planned_nll, length=length, edges=plan.edges)
+        score = functools.partial(read, model, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
         nll = _in_batches(score, input_ids, plan.batch_size)
     return Row(text, nll, seconds(), max_length)
 

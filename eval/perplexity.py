@@ -1,11 +1,13 @@
 """Negative log-likelihood of every token of long texts, from chunked forward passes over a KV cache."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rope_scaling.patches import rope_length
 
 Tick = Callable[[int], None]  # called after every forward pass with the number of tokens it read
 
@@ -50,6 +52,45 @@ def token_nll(
             scored.append(nll.view(len(texts), wanted).cpu())
         tick(len(texts) * (stop - start))
     return _finite(torch.cat(scored, dim=1), first).view(*input_ids.shape[:-1], -1)
+
+
+def planned_nll(
+    model: torch.nn.Module,
+    input_ids: Tensor,
+    *,
+    length: int,
+    edges: Sequence[int] = (),
+    chunk: int = 512,
+    tick: Tick = _silent,
+) -> Tensor:
+    """Score each range of positions in a text that ends with the range, scaled for that text's length.
+
+    For a model whose scale follows the length (dynamic scaling): what a user with a text of that length gets. Ranges
+    within `length`, where nothing is scaled, are read at once.
+
+    Args:
+        model: as for `token_nll`.
+        input_ids: as for `token_nll`.
+        length: L, the trained length in tokens.
+        edges: where ranges end, in tokens; the end of the text is one.
+        chunk: tokens read in one forward pass.
+        tick: told of each pass.
+
+    Returns:
+        Nats, float32, on the CPU, (tokens - 1,) or (texts, tokens - 1).
+    """
+    parts, start = [], 0
+    for stop in planned_stops(input_ids.shape[-1], length, edges):
+        with rope_length(model, stop):
+            text = input_ids[..., :stop]
+            parts.append(token_nll(model, text, first=max(start, 1), chunk=chunk, tick=tick))
+        start = stop
+    return torch.cat(parts, dim=-1)
+
+
+def planned_stops(tokens: int, length: int, edges: Sequence[int] = ()) -> list[int]:
+    """Return the lengths of the texts that `planned_nll` reads."""
+    return sorted({min(tokens, length), tokens, *(edge for edge in edges if length < edge < tokens)})
 
 
 def window_nll(

@@ -93,12 +93,13 @@ def _perplexity(
     job: Job, model: Any, tokenizer: Any, input_ids: Tensor, length: int, out: Console, err: Console
 ) -> dict[str, Any]:
     """Score the text, print the table; return what the record says of it."""
-    stride = job.plan.stride or default_stride(length)
+    plan = dataclasses.replace(job.plan, edges=job.lengths)
+    stride = plan.stride or default_stride(length)
     texts, tokens = input_ids.shape
     bos = tokenizer.bos_token_id is not None and int(input_ids[0, 0]) == tokenizer.bos_token_id
-    reads = {row: texts * count for row, count in work(job.plan, tokens, length).items()}
+    reads = {row: texts * count for row, count in work(plan, tokens, length).items()}
     with _progress(reads, err) as watch:
-        rows = run(model, input_ids, job.plan, bos=bos, watch=watch)
+        rows = run(model, input_ids, plan, bos=bos, watch=watch)
     print_results(out, rows, bins(job.lengths), length, stride)
     return {
         "lengths": list(job.lengths),

@@ -2,6 +2,7 @@
 
 from rope_scaling.patches.describe import Description, describe
 from rope_scaling.patches.dynamic import rope_length
+from rope_scaling.patches.inspect_model import inspect_model
 from rope_scaling.patches.longrope import fix_longrope
 from rope_scaling.patches.model import patch_model, patched, unpatch_model
 from rope_scaling.patches.read import rope_of
@@ -10,6 +11,7 @@ __all__ = [
     "Description",
     "describe",
     "fix_longrope",
+    "inspect_model",
     "patch_model",
     "patched",
     "rope_length",

@@ -63,7 +63,7 @@ class RowsOfGrid(KeepsFloat32):
         module = super()._apply(fn, recurse)
         for name, buffer in self._buffers.items():
             if was_meta and buffer is not None and not buffer.is_meta and not buffer.is_floating_point():
-                self._buffers[name] = self._fresh_buffers()[name].to(buffer.device)  # the lengths of the rows
+                self._buffers[name] = self._fresh_buffers().get(name, buffer).to(buffer.device)  # lengths of the rows
         return module
 
     def _fresh_buffers(self) -> dict[str, Tensor]:

@@ -103,7 +103,17 @@ def evaluate(
 
 @app.command()
 def inspect(
-    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a causal language model.")],
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a checkpoint, or a GGUF file.")],
+    max_length: Annotated[
+        str | None, typer.Option(help="Also tell what each scheme would do at this length: 128k (k = 1024).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object instead.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="The checkpoint folder that a GGUF file was made from; its own folder if none.")
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let code that comes with the checkpoint read its config.")
+    ] = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="Load the weights and measure whether the model obeys the laws of RoPE.")
     ] = False,
@@ -114,24 +124,78 @@ def inspect(
     dtype: Dtype = "auto",
     device: Device = None,
 ) -> None:
-    """What the RoPE of a checkpoint is; with --probe, whether its weights agree (exit code 1 where they do not)."""
-    with _plain_errors():
-        from rich.console import Console
-        from transformers import AutoConfig
+    """What the RoPE of a checkpoint is, what is wrong with it, and what mends it. Weights are not loaded.
 
-        from rope_scaling.eval.about import print_rope
+    Exit code 0: nothing above a note. 1: warnings. 2: errors, or a checkpoint that cannot be read.
+    """
+    with _plain_errors(2):
+        from rich.console import Console
+
+        from rope_scaling.doctor import examine, facts_of, worst
+        from rope_scaling.doctor.report import as_json
+        from rope_scaling.doctor.terminal import print_page
+        from rope_scaling.eval.bins import parse_lengths
 
         if text is not None and not probe:
             raise ValueError("--text is read by --probe: give both")
-        print_rope(Console(), AutoConfig.from_pretrained(checkpoint))
-        if not probe:
-            return
-        from rope_scaling.eval.probe import print_probe, probe_checkpoint
+        if probe and json:
+            raise ValueError("--json tells what the files say; --probe has a page only: give one of them")
+        wished = parse_lengths(max_length)[-1] if max_length else None
+        facts = facts_of(checkpoint, wished=wished, beside=str(config) if config else None, trust=trust_remote_code)
+        findings = examine(facts)
+        code = worst(findings)
+        if json:
+            typer.echo(as_json(facts, findings))
+        else:
+            print_page(Console(), facts, findings)
+        if probe:
+            from rope_scaling.eval.probe import print_probe, probe_checkpoint
 
-        found = probe_checkpoint(checkpoint, text, dtype, device)
-        print_probe(Console(), found)
-    if not found.passed:
-        raise typer.Exit(1)
+            found = probe_checkpoint(checkpoint, text, dtype, device)
+            print_probe(Console(), found)
+            code = code if found.passed else 2
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def extend(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a checkpoint, or a GGUF file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder (or .gguf file) to write.")],
+    scheme: Annotated[str | None, typer.Option(help="Such as yarn, ntk:factor=4, yarn:factor=4,beta_fast=16.")] = None,
+    factor: Annotated[float | None, typer.Option(help="New length / trained length, if the scheme says none.")] = None,
+    max_length: Annotated[str | None, typer.Option(help="The new length instead: 32k (k = 1024).")] = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="vllm, sglang, llama.cpp, tgi, exllama or all. Repeat it; transformers always."),
+    ] = None,
+    layer_type: Annotated[
+        list[str] | None, typer.Option(help="Which layers, where each type has a RoPE of its own. Repeat it.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Write the checkpoint as it was before.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what extend wrote there before.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the weights, where they could be linked.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the Python files that the checkpoint brings.")
+    ] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, of a checkpoint on the Hub.")] = None,
+    on_scaled: OnScaled = None,
+    original_max_length: OriginalMaxLength = None,
+) -> None:
+    """Write a checkpoint that reads longer texts, for plain Transformers and other engines; no weight is loaded."""
+    with _plain_errors():
+        from rich.console import Console
+
+        from rope_scaling.eval.bins import parse_lengths
+        from rope_scaling.eval.extend import ExtendJob, run_extend
+
+        length = parse_lengths(max_length)[-1] if max_length else None
+        engines, kinds = tuple(engine or ()), tuple(layer_type or ())
+        job = ExtendJob(
+            *(checkpoint, output, scheme, factor, length, engines, kinds, on_scaled, original_max_length),
+            *(undo, force, copy, trust_remote_code, revision),
+        )
+        run_extend(job, Console(), Console(stderr=True))
 
 
 @app.command()
@@ -209,10 +273,10 @@ def _run(job: "Job") -> None:
 
 
 @contextlib.contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Print what is the user's to mend as one message, without a traceback."""
+def _plain_errors(code: int = 1) -> Iterator[None]:
+    """Print what is the user's to mend as one message, without a traceback, and exit with `code`."""
     try:
         yield
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(code) from None

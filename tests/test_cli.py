@@ -13,6 +13,7 @@ import rope_scaling.eval.fetch
 import rope_scaling.eval.harness
 from rope_scaling.cli import app
 from tests.eval.tiny import TRAINED, tiny_checkpoint, tiny_llama
+from tests.patches.gguf_file import write_gguf
 
 runner = CliRunner()
 
@@ -39,7 +40,7 @@ def test_version_is_printed() -> None:
 
 def test_help_names_every_command() -> None:
     output = call("--help").output
-    assert all(command in output for command in ("inspect", "plot", "fetch", "eval", "lm-eval", "demo"))
+    assert all(command in output for command in ("inspect", "extend", "plot", "fetch", "eval", "lm-eval", "demo"))
 
 
 def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, tmp_path: Path) -> None:
@@ -175,6 +176,55 @@ def test_inspect_tells_what_the_rope_is(checkpoint: Path) -> None:
     done = call("inspect", checkpoint)
     assert done.exit_code == 0, done.output
     assert all(part in done.stdout for part in ("RoPE of llama", f"{TRAINED} tokens", "8 / 8", "default"))
+    assert "new angles" not in done.stdout
+
+
+def test_inspect_tells_what_each_scheme_would_do(checkpoint: Path) -> None:
+    done = call("inspect", checkpoint, "--max-length", "1k")
+    assert all(part in done.stdout for part in ("at 1024 tokens", "yarn", "ntk", "linear", "new angles")), done.output
+
+
+def scaled(checkpoint: Path, place: Path, **parameters: object) -> Path:
+    """A copy of the checkpoint whose config has these rope_parameters."""
+    copy = shutil.copytree(checkpoint, place)
+    config = json.loads((copy / "config.json").read_text())
+    config["rope_parameters"] |= parameters
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
+def test_inspect_exits_with_1_for_warnings_and_2_for_errors(checkpoint: Path, tmp_path: Path) -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": TRAINED}
+    warned = call("inspect", scaled(checkpoint, tmp_path / "warned", **yarn))
+    assert (warned.exit_code, "warning max-length-factor" in warned.stdout) == (1, True), warned.output
+    wrong = call("inspect", scaled(checkpoint, tmp_path / "wrong", **yarn, attention_factor="much"))
+    assert (wrong.exit_code, "error bad-number" in wrong.stdout) == (2, True), wrong.output
+    assert wrong.stderr == ""
+
+
+def test_inspect_is_content_once_its_edit_is_made(checkpoint: Path, tmp_path: Path) -> None:
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": TRAINED}
+    broken = scaled(checkpoint, tmp_path / "broken", **yarn)
+    (found,) = json.loads(call("inspect", broken, "--max-length", str(4 * TRAINED), "--json").stdout)["findings"]
+    assert found["code"] == "max-length-factor"
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4 * TRAINED}))
+    assert call("inspect", broken).exit_code == 0
+
+
+def test_inspect_prints_json_and_nothing_else(checkpoint: Path) -> None:
+    done = call("inspect", checkpoint, "--json", "--max-length", "1k")
+    report = json.loads(done.stdout)
+    assert (report["exit_code"], report["findings"], report["max_position_embeddings"]) == (0, [], TRAINED)
+    assert [rope["rotary_dim"] for rope in report["ropes"]] == [8]
+    assert {one["scheme"] for one in report["forecasts"]} >= {"none", "linear", "ntk", "yarn"}
+
+
+def test_inspect_says_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    done = call("inspect", tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "config.json is no JSON" in done.stderr
 
 
 def test_inspect_probes_a_loaded_checkpoint(checkpoint: Path) -> None:
@@ -187,13 +237,15 @@ def test_inspect_fails_where_config_and_weights_disagree(checkpoint: Path, tmp_p
     broken = shutil.copytree(checkpoint, tmp_path / "broken")
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {"head_dim": config["head_dim"] // 2}))
+    assert "error head-dim-weights" in call("inspect", broken).stdout
     done = call("inspect", broken, "--probe")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "FAIL" in done.stdout
 
 
 def test_inspect_reads_a_text_only_to_probe(checkpoint: Path, text: Path) -> None:
     assert "read by --probe" in call("inspect", checkpoint, "--text", text).stderr
+    assert "give one of them" in call("inspect", checkpoint, "--probe", "--json").stderr
 
 
 def test_plot_writes_a_page(checkpoint: Path, tmp_path: Path) -> None:
@@ -202,6 +254,56 @@ def test_plot_writes_a_page(checkpoint: Path, tmp_path: Path) -> None:
     assert (done.exit_code, done.stdout) == (0, f"wrote {page}\n"), done.output
     assert "ntk" in page.read_text(encoding="utf-8")
     assert "exists" in call("plot", checkpoint, "-o", page).stderr
+
+
+def test_extend_writes_a_checkpoint_and_says_how_to_serve_it(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "long"
+    done = call("extend", checkpoint, "--scheme", "yarn", "--max-length", 4 * TRAINED, "--for", "all", "-o", out)
+    assert done.exit_code == 0, done.output
+    assert f"{TRAINED} -> {4 * TRAINED} tokens (yarn, factor 4.0)" in done.stdout
+    assert f"vllm: vllm serve {out} --max-model-len {4 * TRAINED}\n" in done.stdout
+    assert f"  or the source itself: vllm serve {checkpoint} --hf-overrides " in done.stdout
+    assert "tgi: no: its code for llama was not checked" in done.stdout
+    assert json.loads((out / "config.json").read_text())["max_position_embeddings"] == 4 * TRAINED
+
+
+def test_extend_undoes_what_it_did(checkpoint: Path, tmp_path: Path) -> None:
+    assert call("extend", checkpoint, "--scheme", "ntk:factor=4", "-o", tmp_path / "long").exit_code == 0
+    done = call("extend", tmp_path / "long", "--undo", "-o", tmp_path / "back")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "back" / "config.json").read_bytes() == (checkpoint / "config.json").read_bytes()
+
+
+def test_extend_tells_mistakes_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "long"
+    told = {
+        ("--scheme", "nkt"): "did you mean 'ntk'",
+        (): "give either --scheme, such as yarn:factor=4, or --undo",
+        ("--scheme", "yarn", "--undo"): "give either --scheme",
+        ("--scheme", "ntk-by-parts", "--for", "sglang"): "sglang cannot serve this: its longrope",
+        ("--scheme", "yarn", "--factor", "2", "--max-length", "1k"): "contradicting factors",
+        ("--undo",): "has no rope_scaling.json",
+    }
+    for arguments, message in told.items():
+        done = call("extend", checkpoint, *arguments, "-o", out)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert message in done.stderr
+        assert "Traceback" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extend_copies_a_gguf_file_with_other_metadata(tmp_path: Path) -> None:
+    write_gguf(tiny_llama(), tmp_path / "plain.gguf", "F32")
+    out = tmp_path / "long.gguf"
+    done = call("extend", tmp_path / "plain.gguf", "--scheme", "yarn:factor=4", "-o", out)
+    assert done.exit_code == 0, done.output
+    assert f"llama.cpp: llama-server -m {out} -c {4 * TRAINED}\n" in done.stdout
+    flags = f"--rope-scaling yarn --rope-scale 4.0 --yarn-orig-ctx {TRAINED} -c {4 * TRAINED}"
+    assert f"  or the source itself: llama-server -m {tmp_path / 'plain.gguf'} {flags}\n" in done.stdout
+    refused = call("extend", out, "--scheme", "yarn", "--for", "vllm", "-o", tmp_path / "no.gguf")
+    assert "a GGUF file is for llama.cpp: leave out vllm" in refused.stderr
+    assert call("extend", out, "--undo", "-o", tmp_path / "back.gguf").exit_code == 0
+    assert (tmp_path / "back.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
 
 
 def test_fetch_prints_the_path_and_nothing_else_on_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,16 +329,19 @@ def test_the_demo_needs_nothing_but_the_package(tmp_path: Path, monkeypatch: pyt
     done = call("demo", "--lengths", "300,600")
     assert done.exit_code == 0, done.output
     record = json.loads(next((tmp_path / "runs").glob("demo-*.json")).read_text())
-    schemes = ["none", "linear:factor=4", "ntk:factor=4", "yarn:factor=4"]
+    schemes = ["none", "linear:factor=4", "ntk:factor=4", "yarn:factor=4", "dynamic-yarn:factor=4"]
     assert [row["scheme"] for row in record["rows"]] == [*schemes, "window"]
     found = {name: [cell["accuracy"] for cell in result["accuracy"]] for name, result in record["passkey"].items()}
     assert list(found) == schemes
     assert min(found["none"][0], *found["ntk:factor=4"], *found["yarn:factor=4"]) >= 0.9
     assert max(found["linear:factor=4"]) <= 0.1
+    assert min(found["dynamic-yarn:factor=4"]) >= 0.9
+    rows = {row["scheme"]: [part["perplexity"] for part in row["bins"]] for row in record["rows"]}
+    assert rows["dynamic-yarn:factor=4"][0] <= rows["yarn:factor=4"][0]
     assert not (tmp_path / "empty").exists()
 
 
-def test_the_real_demo_runs_three_schemes_and_writes_under_runs(
+def test_the_real_demo_runs_its_schemes_and_writes_under_runs(
     checkpoint: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = {"smollm2": checkpoint, "tragedies": text}
@@ -247,7 +352,7 @@ def test_the_real_demo_runs_three_schemes_and_writes_under_runs(
     (run,) = (tmp_path / "runs").glob("demo-*.json")
     assert f"runs/{run.name}" in done.stdout
     rows = [row["scheme"] for row in json.loads(run.read_text())["rows"]]
-    assert rows == ["none", "ntk:factor=2", "yarn:factor=2", "window"]
+    assert rows == ["none", "ntk:factor=2", "yarn:factor=2", "dynamic-yarn:factor=2", "window"]
 
 
 @pytest.mark.parametrize(

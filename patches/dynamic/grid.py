@@ -39,6 +39,7 @@ class Grid:
 _READ = 1e-5
 """Relative: what Transformers, in float32, and we may differ by for one config."""
 LENGTHS, FREQUENCIES, FACTORS = "row_lengths", "row_frequencies", "row_factors"
+AXES = "row_axes"
 GRIDS = "_rope_scaling_grids"
 """Attribute of a rotary module: prefix of its buffers -> `RowScheme`."""
 
@@ -76,7 +77,7 @@ def grid_buffers(grids: dict[str, RowScheme], trained: dict[str, Tensor]) -> dic
 
 def is_grid(name: str) -> bool:
     """Whether a buffer belongs to a grid."""
-    return name.endswith((LENGTHS, FREQUENCIES, FACTORS))
+    return name.endswith((LENGTHS, FREQUENCIES, FACTORS, AXES))
 
 
 def make_grid(scheme: DynamicScaling, rope: Rope, trained: Tensor, factor: float) -> Grid:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rope_scaling.patches.dynamic.grid import FACTORS, FREQUENCIES
+from rope_scaling.patches.dynamic.grid import AXES, FACTORS, FREQUENCIES
 from rope_scaling.patches.dynamic.layout import LAYOUT, KeyPairs, Layout, can_grow
 from rope_scaling.patches.dynamic.rerotate import rerotate
 from rope_scaling.patches.dynamic.running import running
@@ -30,12 +30,13 @@ def grow_keys(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -
         inv_freq = turned.module.get_buffer(turned.prefix + FREQUENCIES)
         factors = turned.module.get_buffer(turned.prefix + FACTORS)
         factors = factors if turned.scaled else torch.ones_like(factors)
+        axes = turned.module._buffers.get(turned.prefix + AXES)
         for of_one_length in _by_slots(cache, turned.keys):
             keys = [_tensor(cache, one) for one in of_one_length]
             positions = held.of_slots(keys[0], cache)
             residuals = [_residual(held, one, tensor) for one, tensor in zip(of_one_length, keys, strict=True)]
             for pairs, tensor, residual in zip(of_one_length, keys, residuals, strict=True):
-                where = (turned.axes or [], pairs.start, pairs.interleaved, pairs.sense)
+                where = (axes, pairs.start, pairs.interleaved, pairs.sense)
                 rerotate(tensor, residual, positions, held.rows, rows, inv_freq, factors, *where)
 
 

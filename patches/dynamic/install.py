@@ -6,13 +6,14 @@ import inspect
 import math
 import warnings
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from rope_scaling.patches.discover import RotarySite
 from rope_scaling.patches.dynamic.call import STRIDE
 from rope_scaling.patches.dynamic.generation import install_planning, remove_planning
-from rope_scaling.patches.dynamic.grid import GRIDS, STEPS, RowScheme, grid_buffers, is_grid
+from rope_scaling.patches.dynamic.grid import AXES, GRIDS, STEPS, RowScheme, grid_buffers, is_grid
 from rope_scaling.patches.dynamic.held import TRAINED
 from rope_scaling.patches.dynamic.hooks import install_hooks, remove_hooks
 from rope_scaling.patches.dynamic.layout import LAYOUT, find_layout
@@ -56,7 +57,11 @@ def install(model: nn.Module, sites: list[RotarySite]) -> None:
         install_hooks(home)
         vars(home)[_SAYS] = home.register_state_dict_pre_hook(SaysOnce())  # type: ignore[no-untyped-call]
         if not any(weight.is_meta for weight in home.parameters()):
-            vars(home)[LAYOUT] = find_layout(home)
+            vars(home)[LAYOUT] = layout = find_layout(home)
+            for turned in layout.turned:
+                if turned.axes is not None:
+                    axes = torch.tensor(turned.axes, device=buffer_device(turned.module))
+                    turned.module.register_buffer(turned.prefix + AXES, axes, persistent=False)
     install_planning(model)
 
 

@@ -62,7 +62,7 @@ def make_plan(homes: tuple[nn.Module, ...], tokens: Any, longest: int | None = N
                 f"rope_length must be whole tokens, () or (rows,), got {tuple(tokens.shape)} {tokens.dtype}"
             )
         return Plan(homes, tokens, 0 if longest is None else longest)
-    several = list(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else [tokens]
+    several: list[Any] = list(tokens) if isinstance(tokens, Sequence) and not isinstance(tokens, str) else [tokens]
     if not several or not all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in several):
         raise ValueError(f"rope_length must be a positive number of tokens, or one for each row, got {tokens!r}")
     return Plan(homes, torch.tensor(several, dtype=torch.int64, device=_device(homes)), max(several))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from rope_scaling.rope import Rope, ScaledRope
 
@@ -14,10 +14,8 @@ RopeParameters: TypeAlias = dict[str, object]
 class Scheme(Protocol):
     """A frozen dataclass of options that maps a `Rope` and a length to a `ScaledRope`."""
 
-    @property
-    def name(self) -> str:
-        """What users call it."""
-        ...
+    name: ClassVar[str]
+    """What users call it."""
 
     @property
     def factor(self) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rope_scaling.rope import Rope, ScaledRope, check_positive
 from rope_scaling.schemes.base import Scheme
@@ -32,6 +32,8 @@ class DynamicScaling:
             rotated anew seldom and not with every token; above 1.
     """
 
+    # a property where other schemes have a constant: each value is named after its scheme
+    name: ClassVar[str] = cast("str", property(lambda self: PREFIX + self.scheme.name))
     scheme: Scheme
     growth: float = DEFAULT_GROWTH
 
@@ -45,11 +47,6 @@ class DynamicScaling:
             )
         if check_positive("growth", self.growth) <= 1 or math.isinf(self.growth):
             raise ValueError(f"growth must be above 1 (1.19: a fifth more than is needed), got {self.growth!r}")
-
-    @property
-    def name(self) -> str:
-        """`dynamic-` and the name of the scheme."""
-        return PREFIX + self.scheme.name
 
     @property
     def factor(self) -> float | None:

@@ -56,7 +56,19 @@ def test_the_model_is_left_as_it_was() -> None:
     assert model.config.to_dict() == config
 
 
-@pytest.mark.parametrize("schemes", [("none", "ntk"), ("ntk",), ()])
+def test_a_dynamic_scheme_is_scored_on_texts_as_long_as_the_range_ends() -> None:
+    model, text = tiny_llama(), tiny_text(4 * TRAINED)
+    edges = (TRAINED, 2 * TRAINED, 4 * TRAINED)
+    none, twice, four, row = run(
+        model, text, Plan(("none", "ntk:factor=2", "ntk:factor=4", "dynamic-ntk"), window=False, edges=edges)
+    )
+    starts = (0, TRAINED - 1, 2 * TRAINED - 1, None)
+    for start, stop, static in zip(starts, starts[1:], (none, twice, four), strict=False):
+        assert torch.allclose(row.nll[start:stop], static.nll[start:stop], atol=1e-5)
+    assert row.tax == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("schemes", [("none", "ntk"), ("ntk",), ("dynamic-ntk", "none"), ()])
 def test_the_progress_announced_is_the_progress_made(schemes: tuple[str, ...]) -> None:
     plan, text, seen = Plan(schemes, chunk=13, stride=7), tiny_text(), Counter[str]()
     run(tiny_llama(), text, plan, watch=lambda row, tokens: seen.update({row: tokens}))
