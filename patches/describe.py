@@ -11,7 +11,7 @@ from rope_scaling.config import layer_types_of, max_position_embeddings, read_ro
 from rope_scaling.patches.axial import grid_side
 from rope_scaling.patches.checks import model_configs, rounded_buffers
 from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
-from rope_scaling.patches.dynamic.layout import LAYOUT
+from rope_scaling.patches.dynamic.layout import LAYOUT, UNASKED
 from rope_scaling.patches.dynamic.plans import homes_in
 from rope_scaling.patches.tables import TableModel, find_tables
 from rope_scaling.record import read_record
@@ -108,8 +108,9 @@ def describe(model: nn.Module) -> Description:
 
 
 def _cannot_grow(model: nn.Module) -> str | None:
-    layouts = (vars(home).get(LAYOUT) for home in homes_in(model))
-    return next((one.unknown for one in layouts if one is not None and one.unknown), None)
+    layouts = [vars(home).get(LAYOUT) for home in homes_in(model)]
+    reasons = (UNASKED if one is None else one.unknown for one in layouts)
+    return next(filter(None, reasons), None)
 
 
 def _describe_tables(model: nn.Module, tables: TableModel) -> Description:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rope_scaling.patches.dynamic.grid import LENGTHS
 from rope_scaling.patches.dynamic.growth import grow_keys
-from rope_scaling.patches.dynamic.held import begin, held_by
+from rope_scaling.patches.dynamic.held import begin, held_by, tokens_in
 from rope_scaling.patches.dynamic.running import Plan, running
 
 _NOWHERE = 2**62
@@ -44,7 +44,8 @@ class Call:
     def settle(self, lengths: Tensor, positions: Tensor) -> Tensor:
         """The rows of the grid, (rows,), for new tokens at `positions`, (axes, rows, tokens)."""
         if self.rows is None:
-            last, first = _span(positions, self.mask)
+            read = 0 if self.cache is None else tokens_in(self.cache)
+            last, first = _span(positions, self.mask, read)
             planned = _planned(running.plan, self.home, lengths, positions.shape[1])
             if self.cache is None:
                 rows = _fitting(lengths, last - first + 1, planned)
@@ -87,19 +88,31 @@ def rows_of(module: nn.Module, position_ids: Tensor) -> Tensor:
         position_ids: (rows or 1, tokens), or (axes, rows or 1, tokens).
     """
     lengths = module.get_buffer(LENGTHS)
-    positions = position_ids if position_ids.dim() == 3 else position_ids[None]
+    positions = (position_ids if position_ids.dim() == 3 else position_ids[None]).to(lengths.device)
     call = Call(module, None, None, None) if running.call is None else running.call
     return call.settle(lengths, positions.expand(-1, call.count or positions.shape[1], -1))
 
 
-def _span(positions: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
+def _span(positions: Tensor, mask: Any, read: Any) -> tuple[Tensor, Tensor]:
     """The last and the first position of each row that are no padding, (rows,) each: -1 and `_NOWHERE` for none."""
     last, first = positions.amax(0).long(), positions.amin(0).long()  # (rows, tokens)
     tokens = last.shape[-1]
     if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[0] == last.shape[0] and mask.shape[1] >= tokens:
-        real = mask[:, mask.shape[1] - tokens :].to(last.device) != 0
+        real = _of_new_tokens(mask.to(last.device), tokens, read) != 0
         last, first = last.masked_fill(~real, -1), first.masked_fill(~real, _NOWHERE)
     return last.amax(-1), first.amin(-1)
+
+
+def _of_new_tokens(mask: Tensor, tokens: int, read: Any) -> Tensor:
+    """The columns of a mask, (rows, slots), for the tokens after those that a cache has read.
+
+    Of a static cache the mask may be as wide as the cache.
+    """
+    if isinstance(read, Tensor):
+        columns = read.to(mask.device) + torch.arange(tokens, device=mask.device)
+        return mask.index_select(1, columns.clamp(max=mask.shape[1] - 1))
+    start = read if mask.shape[1] >= read + tokens else mask.shape[1] - tokens
+    return mask[:, start : start + tokens]
 
 
 def _planned(plan: Plan | None, home: nn.Module, lengths: Tensor, count: int) -> Tensor:

@@ -51,7 +51,8 @@ def _surely_settled(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: 
     if type(rows) is Tensor and rows.device.type == "cpu":  # a kernel's early return; no device is waited for
         return bool(torch.equal(torch.maximum(held.rows, rows.new_zeros(())), rows.clamp(min=0)))
     read = cache.get_seq_length()
-    return isinstance(read, int) and running.plan is not None and read + new <= held.planned
+    planned = running.plan is not None and running.plan.is_for(home)
+    return planned and isinstance(read, int) and read + new <= held.planned
 
 
 def _by_slots(cache: Any, turned: list[KeyPairs]) -> list[list[KeyPairs]]:

@@ -89,8 +89,9 @@ class Follows:
     def __init__(self, cache: Any, name: str) -> None:
         self.cache, self.name = cache, name
 
-    def __call__(self, argument: Any) -> None:
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Do what the cache's own method does, and the same with what is remembered."""
+        (argument,) = (*args, *kwargs.values())
         getattr(type(self.cache), self.name)(self.cache, argument)
         held: Held | None = vars(self.cache).get(HELD)
         if held is None:
@@ -116,7 +117,12 @@ def held_by(cache: Any, positions: Tensor, device: torch.device) -> Held:
     held: Held | None = vars(cache).get(HELD)
     read = tokens_in(cache)
     static = is_static(cache)
-    if held is None or (not static and isinstance(read, int) and read == 0):
+    if held is None and not static and read:
+        raise ValueError(
+            "this cache was filled where the scale of its rows was not seen (before the patch, or by something that "
+            "goes around the model's forward): start with an empty one"
+        )
+    if held is None or (not static and read == 0):
         return begin(cache, positions, device)
     if held.rows.shape[0] != positions.shape[1]:
         raise ValueError(

@@ -34,10 +34,8 @@ def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     asked = kwargs.get(_ARGUMENT)
     rest = {key: value for key, value in kwargs.items() if key != _ARGUMENT}
     cache = _argument(home, args, rest, "past_key_values")
-    if cache is not None and not hasattr(cache, "layers"):
-        cache = getattr(cache, "self_attention_cache", None)
     mask = _argument(home, args, rest, "attention_mask")
-    call = Call(home, _rows(home, args, rest), cache, mask, running.call, running.plan)
+    call = Call(home, _rows(home, args, rest), _of_self(cache), mask, running.call, running.plan)
     running.call = call
     if asked is not None:
         running.plan = make_plan(homes_in(home), asked)
@@ -49,10 +47,23 @@ def end(home: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     call = running.call
     if call is None or call.home is not home:
         return
-    made = getattr(output, "past_key_values", None)
+    made = _made(output)
     if call.cache is None and made is not None:
         call.keep(made)
     running.call, running.plan = call.outer, call.outer_plan
+
+
+def _made(output: Any) -> Any:
+    """The cache in what a forward has returned, an object or a tuple."""
+    caches = output if isinstance(output, tuple) else (getattr(output, "past_key_values", None),)
+    return next((made for made in map(_of_self, caches) if made is not None), None)
+
+
+def _of_self(cache: Any) -> Any:
+    """The part of a cache that holds the keys of self-attention; None for what is no cache."""
+    if hasattr(cache, "self_attention_cache"):
+        return cache.self_attention_cache
+    return cache if hasattr(cache, "layers") and hasattr(cache, "get_seq_length") else None
 
 
 def _rows(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

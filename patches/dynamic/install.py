@@ -56,7 +56,8 @@ def install(model: nn.Module, sites: list[RotarySite]) -> None:
         vars(home)[TRAINED] = grids[0].rope.original_max_position_embeddings
         install_hooks(home)
         vars(home)[_SAYS] = home.register_state_dict_pre_hook(SaysOnce())  # type: ignore[no-untyped-call]
-        if not any(weight.is_meta for weight in home.parameters()):
+        offloaded = any(hasattr(module, "_hf_hook") for module in home.modules())  # accelerate fetches its weights
+        if offloaded or not any(weight.is_meta for weight in home.parameters()):
             vars(home)[LAYOUT] = layout = find_layout(home)
             for turned in layout.turned:
                 if turned.axes is not None:

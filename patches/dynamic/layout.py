@@ -23,6 +23,7 @@ from rope_scaling.patches.dynamic.running import Probe, running
 
 LAYOUT = "_rope_scaling_layout"
 """Attribute of a home: a `Layout`."""
+UNASKED = "the model was on the meta device when it was patched, so how its keys lie in a cache is not known"
 _POSITION = 3
 _EXACT = {torch.float64: 1e-6, torch.float32: 1e-4}
 _ROUNDED = 2.0**-5
@@ -94,7 +95,7 @@ def can_grow(home: nn.Module, cache: Any, axes: int = 1) -> str | None:
     """Why the keys in a cache, at positions on so many axes, cannot be rotated anew; None where they can."""
     layout: Layout | None = vars(home).get(LAYOUT)
     if layout is None:
-        return "the model was on the meta device when it was patched, so how its keys lie in a cache is not known"
+        return UNASKED
     if layout.unknown is not None:
         return layout.unknown
     if getattr(cache, "offloading", False):
@@ -117,11 +118,14 @@ def find_layout(home: nn.Module) -> Layout:
     ]
     try:
         with _quietly(home):
-            return Layout([_turned(home, groups, n) for n in range(len(groups))])
+            turned = [_turned(home, groups, n) for n in range(len(groups))]
     except NoCacheError:
         raise
     except Exception as error:  # whatever a model needs besides a token, the answer is: not known
         return Layout(unknown=f"{type(home).__name__} could not be asked ({type(error).__name__}: {error})")
+    if not any(one.keys for one in turned):
+        return Layout(unknown=f"no key in a cache of {type(home).__name__} turned with its frequencies")
+    return Layout(turned)
 
 
 def _turned(home: nn.Module, groups: list[tuple[nn.Module, str]], n: int) -> Turned:
@@ -147,10 +151,12 @@ def _turned(home: nn.Module, groups: list[tuple[nn.Module, str]], n: int) -> Tur
 def _read_token(home: nn.Module, probes: list[Probe]) -> list[dict[str, Tensor]]:
     """What each layer of a cache holds after one token."""
     weights: Any = home.get_input_embeddings()  # type: ignore[operator]
-    token = torch.ones((1, 1), dtype=torch.int64, device=weights.weight.device)
+    some = weights.weight.shape[0] // 2  # not the padding, which may be embedded as nothing
+    token = torch.full((1, 1), some, dtype=torch.int64, device=weights.weight.device)
+    where = torch.full_like(token, _POSITION)
     running.probes = tuple(probes)
     try:
-        made = home(input_ids=token, position_ids=token * _POSITION, use_cache=True)
+        made = home(input_ids=token, position_ids=where, use_cache=True)
     finally:
         running.probes = ()
     cache = getattr(made, "past_key_values", None)

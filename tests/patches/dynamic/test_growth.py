@@ -240,6 +240,31 @@ def test_a_cache_that_the_model_makes_itself_remembers_too() -> None:
     assert apart(grown[:, -1], anew(model, cache, 130)) < 1e-5
 
 
+def test_so_does_one_that_comes_back_in_a_tuple() -> None:
+    model = one_layer()
+    with torch.no_grad():
+        cache = model(TEXT[:, :70], use_cache=True, return_dict=False)[1]
+    grown = read(model, TEXT[:, 70:], cache, [1] * 60)
+    assert apart(grown[:, -1], anew(model, cache, 130)) < 1e-5
+
+
+def test_a_mask_as_wide_as_a_static_cache_is_read_where_the_tokens_stand() -> None:
+    model = one_layer()
+    mask = torch.ones(1, LONGEST, dtype=torch.int64)
+    wide, plain = new_cache(model, "static"), new_cache(model, "static")
+    assert apart(read(model, TEXT, wide, STEPS, attention_mask=mask), read(model, TEXT, plain, STEPS)) < 1e-5
+    assert scaled_for(model, wide) == scaled_for(model, plain)
+
+
+def test_a_cache_filled_around_the_model_is_refused() -> None:
+    model = dynamic()
+    cache = new_cache(model, "dynamic")
+    cache.update(torch.zeros(1, 1, 5, 32), torch.zeros(1, 1, 5, 32), 0)
+    vars(cache)["_rope_scaling_filled_with"] = vars(model.model)["_rope_scaling_guard"][0]
+    with pytest.raises(ValueError, match="filled where the scale of its rows was not seen"):
+        read(model, TEXT, cache, [5])
+
+
 def test_packed_texts_share_the_scale_of_the_longest() -> None:
     model = dynamic()
     positions = torch.cat((torch.arange(100), torch.arange(40)))[None]
