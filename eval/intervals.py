@@ -3,10 +3,12 @@
 import math
 
 
-def wilson(found: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(found: float, trials: int, z: float = 1.96) -> tuple[float, float]:
     """Return the interval that holds the true share in 95 of 100 cases (Wilson 1927, score interval).
 
-    Unlike share ± standard error it is not empty at 0 and 1, where passkeys often are.
+    Unlike share ± standard error it is not empty at 0 and 1, where passkeys often are. Partial credit counts as
+    the sum of its shares: scores from 0 to 1 vary at most as much as right and wrong of the same mean, so the
+    interval is then rather too wide than too narrow.
 
     Raises:
         ValueError: No trials, or more found than tried.

@@ -1,0 +1,1 @@
+"""Recall of code that was shown far above."""

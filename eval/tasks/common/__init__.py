@@ -1,0 +1,1 @@
+"""What all generated tasks share: cells, exact lengths, haystacks, needles, scores."""

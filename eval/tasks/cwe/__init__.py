@@ -1,0 +1,1 @@
+"""Common words: aggregation over a whole list."""

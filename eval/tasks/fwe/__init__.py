@@ -1,0 +1,1 @@
+"""Frequent words: aggregation over coded words whose frequencies follow a power law."""

@@ -1,0 +1,1 @@
+"""Key-value retrieval from a JSON object."""

@@ -1,0 +1,1 @@
+"""LongPPL: perplexity of the tokens that need what stands far above."""

@@ -1,0 +1,1 @@
+"""RULER's own tasks as lm-eval has them, offline and at the lengths asked for."""

@@ -1,0 +1,1 @@
+"""Variable tracking: chains of assignments somewhere in filler sentences."""
