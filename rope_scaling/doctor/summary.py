@@ -96,7 +96,8 @@ def record_line(facts: Facts) -> str | None:
     record = facts.config[RECORD]
     held = record.get("options")
     options = ", ".join(f"{key} {value}" for key, value in held.items()) if isinstance(held, dict) else ""
+    reached = record.get("max_position_embeddings")
     return (
         f"patched with {record.get('scheme')} ({options}): {record.get('original_max_position_embeddings')} -> "
-        f"{record.get('max_position_embeddings')} tokens; above is the RoPE as it was trained"
+        f"{'any number of' if reached is None else reached} tokens; above is the RoPE as it was trained"
     )

@@ -131,6 +131,19 @@ def patched(factor: float) -> dict[str, Any]:
     return config
 
 
+def dynamic() -> dict[str, Any]:
+    """A config as `patch_model(model, 'dynamic-yarn')` leaves it."""
+    record = {
+        "scheme": "dynamic-yarn",
+        "options": {},
+        "original_max_position_embeddings": 4096,
+        "max_position_embeddings": None,
+        "before": {"max_position_embeddings": 4096, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+        "native": False,
+    }
+    return llama(rope_scaling_patch=record)
+
+
 Case = tuple[Callable[[], Facts], Callable[[], Facts]]
 
 CASES: dict[str, Case] = {
@@ -187,6 +200,7 @@ CASES: dict[str, Case] = {
         lambda: of(LLAMA_31 | {"rope_scaling": LLAMA3}),
     ),
     "record-edited": (lambda: of(patched(8.0)), lambda: of(patched(4.0))),
+    "record-only": (lambda: of(dynamic()), lambda: of(patched(4.0))),
     "absurd-size": (lambda: of(llama(max_position_embeddings=2**40)), lambda: of(llama(max_position_embeddings=2**24))),
     "head-dim": (lambda: of(llama(hidden_size=516)), lambda: of(llama(hidden_size=516, head_dim=64))),
     "head-dim-weights": (

@@ -158,6 +158,22 @@ def _edited(facts: Facts) -> Iterator[Symptom]:
             )
 
 
+def _plugin_only(facts: Facts) -> Iterator[Symptom]:
+    record = facts.config.get(RECORD)
+    if not isinstance(record, Mapping) or record.get("native", True) is not False:
+        return
+    length = record.get("original_max_position_embeddings")
+    yield Symptom(
+        seen=f"{RECORD} says {record.get('scheme')}, which no rope_parameters can say",
+        consequence=f"Whatever loads this checkpoint reads it unscaled, for {length} tokens, until the record is "
+        "applied.",
+        mend="patch_model(model) after loading; for an engine write a static scheme: rope-scaling extend CHECKPOINT "
+        "--scheme yarn --factor 4 -o OUT",
+        engines=dict.fromkeys(("transformers", "vllm", "sglang", "llama.cpp"), "ignores the record"),
+        evidence={"scheme": str(record.get("scheme"))},
+    )
+
+
 def _start(facts: Facts, one: Parameters, record: PatchRecord) -> Rope:
     """What a record's scheme started from; the reader gives a config with a record as it was before."""
     rope, length = read_rope(facts.config, one.layer_type), record.original_max_position_embeddings
@@ -191,5 +207,13 @@ RULES = (
         "The rope parameters were edited after this library patched the checkpoint.",
         "`unpatch_model` and a second patch go by the record.",
         _edited,
+    ),
+    Rule(
+        "record-only",
+        Severity.NOTE,
+        "This library patched the checkpoint in a way that only this library can apply.",
+        "Scaling that follows the length of each text (`dynamic-yarn`), and scaled tables (GPT-J), have no words in a "
+        "config; the record keeps them.",
+        _plugin_only,
     ),
 )
