@@ -25,6 +25,7 @@ LENGTHS = (256, 512, 1024, 2048)
 SCHEMES = (
     "none",
     *(f"{name}:factor={factor}" for factor in (2, 4) for name in ("linear", "ntk", "yarn", "yarn-turns", "llama3")),
+    *(f"dynamic-{name}:factor=4" for name in ("ntk", "yarn")),
 )
 
 
@@ -46,7 +47,7 @@ def spread(row: Row, plain: Row, start: int, stop: int) -> str:
 
 def measure(checkpoint: str, schemes: tuple[str, ...], samples: int, out: Console) -> dict[str, Any]:
     model, tokenizer = load(checkpoint, "float32", None)
-    plan = Plan(schemes, batch_size=16)
+    plan = Plan(schemes, batch_size=16, edges=LENGTHS)
     rows = run(model, texts(tokenizer, 16, LENGTHS[-1]), plan, bos=True)
     plain = next((row for row in rows if row.name == "none"), rows[-1])
     keys = run_passkey(model, tokenizer, plan, LENGTHS, samples)
