@@ -152,7 +152,7 @@ def _read_token(home: nn.Module, probes: list[Probe]) -> list[dict[str, Tensor]]
     """What each layer of a cache holds after one token."""
     weights: Any = home.get_input_embeddings()  # type: ignore[operator]
     some = weights.weight.shape[0] // 2  # not the padding, which may be embedded as nothing
-    token = torch.full((1, 1), some, dtype=torch.int64, device=weights.weight.device)
+    token = torch.full((1, 1), some, dtype=torch.int64, device=_device(home, weights.weight))
     where = torch.full_like(token, _POSITION)
     running.probes = tuple(probes)
     try:
@@ -164,6 +164,16 @@ def _read_token(home: nn.Module, probes: list[Probe]) -> list[dict[str, Tensor]]
         raise NoCacheError
     tensors = [{k: v for k, v in vars(one).items() if isinstance(v, Tensor)} for one in cache.layers]
     return [{k: v for k, v in one.items() if v.is_floating_point()} for one in tensors]
+
+
+def _device(home: nn.Module, weight: Tensor) -> torch.device | str | int:
+    """Where a token is read: of a model that accelerate fetches piece by piece, where its first hook computes."""
+    if not weight.is_meta:
+        return weight.device
+    hooks = (vars(module).get("_hf_hook") for module in home.modules())
+    hooks = (each for hook in hooks for each in getattr(hook, "hooks", (hook,)))  # a hook, or several in a row
+    found = (getattr(hook, "execution_device", None) for hook in hooks)
+    return next((device for device in found if device is not None), "cpu")
 
 
 def _pairs(layer: int, name: str, one: Tensor, other: Tensor, angles: Tensor) -> KeyPairs:
