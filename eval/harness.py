@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_scaling.eval.harness_options import add_options, move_options, said_in_file
 from rope_scaling.eval.intervals import wilson
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def main(argv: list[str]) -> None:
     setup_logging()
     cli = HarnessCLI()
     _rename(cli)
+    add_options(cli)
     with _arguments(argv):
         args: Namespace = cli.parse_args()
     if "include_path" in args:
         args.include_path = _include_paths(args)
+    move_options(args)
     if args.command != "run":
         cli.execute(args)
         return
@@ -179,10 +182,8 @@ def _rename(cli: Any) -> None:
 def _include_paths(args: Namespace) -> list[str]:
     """Ours, and the user's own from the command line or a `--config` file; the latter win."""
     own = args.include_path
-    if own is None and getattr(args, "config", None):
-        from lm_eval.config.evaluate_config import EvaluatorConfig
-
-        own = EvaluatorConfig.load_yaml_config(args.config).get("include_path")
+    if own is None:
+        own = said_in_file(args).get("include_path")
     paths = [own] if isinstance(own, str) else list(own or [])
     return [str(TASKS), *(path for path in paths if Path(path).resolve() != TASKS)]
 

@@ -1,51 +1,27 @@
-"""`rope-hf`: lm-eval's Hugging Face model with scaled rotary frequencies, which tells what it truncates."""
+"""`rope-hf`: lm-eval's Hugging Face model with scaled rotary frequencies, whose results say what they are of."""
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections import Counter
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import MutableMapping, Sequence
+from functools import cached_property
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import Any
 
 import torch
-from lm_eval.api.registry import register_model
-from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.api.registry import model_registry, register_model
 
+from rope_scaling.eval.answers import claim, fingerprint, holds_truncated, mark_truncated
+from rope_scaling.eval.engine.hflm import EngineHFLM
+from rope_scaling.eval.truncation import TruncationError, TruncationWarning, truncation_tallies
 from rope_scaling.patches import describe, patch_model
 from rope_scaling.schemes import Scheme, parse_scheme, scheme_options
 
-if TYPE_CHECKING:
-    HFLM: Any = object  # its registering decorator hides its type
-else:
-    from lm_eval.models.huggingface import HFLM
-
-Tokens = list[int]
-
-_CACHE_OWNER = "rope-scaling: whose answers these are"
-_CACHE_TRUNCATED = "rope-scaling: some of these answers are to truncated requests"
-_tallies: ContextVar[list[Counter[str]] | None] = ContextVar("tallies", default=None)
+__all__ = ["RopeHFLM", "TruncationError", "TruncationWarning", "truncation_tallies"]
 
 
-class TruncationWarning(UserWarning):
-    """A request was longer than the model's length and lost its beginning."""
-
-
-@contextmanager
-def truncation_tallies() -> Iterator[list[Counter[str]]]:
-    """Collects `RopeHFLM.truncated` of every model made inside, also where lm-eval makes and drops it."""
-    tallies: list[Counter[str]] = []
-    token = _tallies.set(tallies)
-    try:
-        yield tallies
-    finally:
-        _tallies.reset(token)
-
-
-class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
+class RopeHFLM(EngineHFLM):
     """HFLM whose model is patched after loading; every option of HFLM holds.
 
     Args:
@@ -53,15 +29,13 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
         factor: new length / trained length; 2 where neither this, the scheme nor `max_length` tells.
         original_max_length: the trained length, where the checkpoint's config does not tell it right.
         on_scaled: "compose" or "replace", for a checkpoint that is scaled already.
+        dynamic: scale each request by its own length, and not at all within L; `factor` or `max_length` is the most.
+            The same as a scheme's name after `dynamic-`. Without either, give `max_length`, or requests end at L.
         max_length: without a factor the length to scale to, as in `patch_model`. With a factor, or with
             scheme "none", only what it is in HFLM: how long requests may be, below or beyond the model's own.
         device: CUDA where there is one, else the CPU.
-
-    Attributes:
-        truncated: how many requests of each type were longer than `max_length` and so lost their beginning.
+        options: those of `EngineHFLM` (`chunk`, `cache_gb`, `allow_truncation`) and of HFLM.
     """
-
-    truncated: Counter[str]
 
     def __init__(
         self,
@@ -71,6 +45,7 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
         factor: float | None = None,
         original_max_length: int | None = None,
         on_scaled: str | None = None,
+        dynamic: bool = False,
         max_length: int | None = None,
         device: str | None = None,
         **options: Any,
@@ -79,7 +54,7 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         super().__init__(pretrained, max_length=max_length, device=device, **options)
         scaled = chosen.name != "none" or factor is not None or chosen.factor is not None
-        if scaled:
+        if scaled or dynamic:
             target = max_length if factor is None and chosen.factor is None else None
             patch_model(
                 self.model,
@@ -88,22 +63,30 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
                 max_length=target,
                 original_max_length=original_max_length,
                 on_scaled=on_scaled,
+                dynamic=dynamic,
             )
+            # the config of a dynamic patch keeps L
+            self._max_length = max_length or describe(self.model).max_length
         # a tokenizer that still knows the trained length warns, and cuts where `truncation=True`
         self.tokenizer.model_max_length = max(self.tokenizer.model_max_length, self.max_length)
-        self.truncated = Counter()
         self._cache: MutableMapping[str, Any] | None = None
-        if (tallies := _tallies.get()) is not None:
-            tallies.append(self.truncated)
+
+    @property
+    def truncated(self) -> Counter[str]:
+        """How many requests of each type were longer than `max_length` and so lost their beginning."""
+        return self.truncation_policy.counts
 
     def rope(self) -> dict[str, Any]:
         """What the model's frequencies are, as JSON can hold it."""
-        told = describe(self.model)
+        try:
+            told = describe(self.model)
+        except (TypeError, ValueError) as error:  # no RoPE, or none that is understood: so nothing was patched
+            return {"scheme": "none", "options": {}, "rope_type": None, "why": str(error)}
         return {
             "scheme": told.scheme.name if told.scheme else "none",
             "options": scheme_options(told.scheme) if told.scheme else {},
             "rope_type": told.rope_type,
-            "factor": told.factor,
+            "factor": told.factor if isfinite(told.factor) else None,
             "original_max_position_embeddings": told.original_max_position_embeddings,
             "max_length": told.max_length,
         }
@@ -114,78 +97,31 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
         return {
             **super().get_model_info(),
             "rope": self.rope(),
+            "fingerprint": self.fingerprint,
             "harness_max_length": self.max_length,
             "truncated_requests": dict(self.truncated),
-            "truncated_requests_in_cache": self._cache is not None and _CACHE_TRUNCATED in self._cache,
+            "truncated_requests_in_cache": holds_truncated(self._cache),
+            "engine": self.engine.told(),
             "package_versions": {name: version(name) for name in packages},
         }
 
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """HFLM's, after counting the prompts that leave no room for their answer."""
-        needed = [self._tokens_to_generate(*request.args) for request in requests]
-        self._count_truncated("generate_until", needed)
-        answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
-        return answers
-
-    def _tokens_to_generate(self, prompt: str, options: dict[str, Any]) -> int:
-        normalized: dict[str, Any] = dict(normalize_gen_kwargs(options, self.max_gen_toks))
-        return len(self.tok_encode(prompt)) + int(normalized["max_gen_toks"])
-
-    def _loglikelihood_tokens(
-        self, requests: Sequence[tuple[Any, Tokens, Tokens]], *args: Any, **kwargs: Any
-    ) -> list[tuple[float, bool]]:
-        """HFLM's, after counting what it will cut; the windows of `loglikelihood_rolling` always fit."""
-        longest = max((len(continuation) for _, _, continuation in requests), default=0)
-        if longest > self.max_length:
-            raise ValueError(
-                f"a continuation of {longest} tokens cannot be scored by a model of {self.max_length}: "
-                "raise factor or max_length, or take a task that scores by loglikelihood_rolling"
-            )
-        # the last token is only predicted, never read
-        self._count_truncated("loglikelihood", [len(c) + len(continuation) - 1 for _, c, continuation in requests])
-        scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **kwargs)
-        return scores
-
-    def _count_truncated(self, kind: str, needed: Sequence[int]) -> None:
-        over = [tokens for tokens in needed if tokens > self.max_length]
-        if not over:
-            return
-        self.truncated[kind] += len(over)
-        if self._cache is not None:
-            self._cache[_CACHE_TRUNCATED] = True
-        warnings.warn(
-            f"{len(over)} of {len(needed)} {kind} requests are longer than the model's {self.max_length} "
-            f"tokens (up to {max(over)}) and lose their beginning: raise factor or max_length, "
-            "or ask for shorter texts",
-            TruncationWarning,
-            stacklevel=3,
-        )
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model and its frequencies from any other, 16 hexadecimal digits."""
+        return fingerprint(self.model, self._identity())
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuses a response cache (`--use_cache`) of another model or scheme: it is keyed by text alone."""
         if cache_hook.dbdict is not None:
-            self._claim(cache_hook.dbdict)
+            claim(cache_hook.dbdict, self._identity() | {"fingerprint": self.fingerprint})
+            self._cache = cache_hook.dbdict
         super().set_cache_hook(cache_hook)
 
-    def _claim(self, cache: MutableMapping[str, Any]) -> None:
-        mine = json.dumps(self._identity(), sort_keys=True)
-        owner = cache.get(_CACHE_OWNER)
-        if owner is None and len(cache) == 0:
-            cache[_CACHE_OWNER] = mine
-        elif owner != mine:
-            raise ValueError(
-                f"the response cache {getattr(cache, 'filename', '')} holds answers of "
-                f"{owner or 'an unknown model'}, not of {mine}: "
-                "give every model and scheme its own --use_cache path"
-            )
-        self._cache = cache
-        if _CACHE_TRUNCATED in cache:
-            warnings.warn(
-                "the response cache holds answers to truncated requests; those that are answered from it are "
-                "not counted again",
-                TruncationWarning,
-                stacklevel=3,
-            )
+    def _check_length(self, kind: str, tokens: Sequence[int]) -> None:
+        before = self.truncated.total()
+        super()._check_length(kind, tokens)
+        if self.truncated.total() > before:
+            mark_truncated(self._cache)
 
     def _identity(self) -> dict[str, Any]:
         name = self.pretrained if isinstance(self.pretrained, str) else self.config.name_or_path
@@ -193,4 +129,5 @@ class RopeHFLM(HFLM):  # type: ignore[misc]  # see above
         return checkpoint | self.rope() | {"dtype": str(self.model.dtype), "harness_max_length": self.max_length}
 
 
-register_model("rope-hf")(RopeHFLM)
+if "rope-hf" not in model_registry:  # an lm-eval that reads entry points has it already, and takes no second one
+    register_model("rope-hf")(RopeHFLM)

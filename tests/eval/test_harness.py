@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from rope_scaling.eval.harness import TASKS, _include_paths, evaluate_passkey, main, truncation_note
-from rope_scaling.eval.lm import RopeHFLM, TruncationWarning
+from rope_scaling.eval.harness_options import move_options
+from rope_scaling.eval.lm import RopeHFLM, TruncationError, TruncationWarning
 from tests.eval.tiny import tiny_checkpoint
 
 
@@ -34,7 +35,7 @@ def test_the_command_line_runs_our_task_on_our_model(
     before = list(sys.argv)
     model = ["--model", "rope-hf", "--model_args", f"pretrained={checkpoint},scheme=yarn,factor=16"]
     cells = json.dumps({"lengths": [400, 600], "depths": [0, 1], "samples": 1})
-    output = ["--output_path", str(tmp_path), "--log_samples"]
+    output = ["--output_path", str(tmp_path), "--log_samples", "--allow-truncation", "--cache-gb", "1"]
     with pytest.warns(TruncationWarning):
         main([*model, "--tasks", "rope_passkey", "--metadata", cells, *output])
     assert sys.argv == before
@@ -45,12 +46,34 @@ def test_the_command_line_runs_our_task_on_our_model(
     results = json.loads(written.read_text())
     assert results["config"]["rope"]["max_length"] == results["max_length"] == 512
     assert results["config"]["truncated_requests"] == {"generate_until": 2}
+    assert results["config"]["engine"]["cache_gb"] == 1
     assert results["n-samples"]["rope_passkey"] == {"original": 4, "effective": 4}
     assert {"acc,none", "400,none", "400_stderr,none", "600,none"} < set(results["results"]["rope_passkey"])
     (logged,) = tmp_path.rglob("samples_*.jsonl")
     samples = [json.loads(line)["doc"] for line in logged.read_text().splitlines()]
     assert [(one["length"], one["depth"]) for one in samples] == [(400, 0), (600, 0), (400, 1), (600, 1)]
     assert [one["prompt_tokens"] for one in samples] == [384, 584, 384, 584]
+
+
+def test_a_run_that_would_truncate_fails(checkpoint: str) -> None:
+    with pytest.raises(TruncationError, match="1 of 1 generate_until requests are longer than the model's 512"):
+        evaluate_passkey({"pretrained": checkpoint, "scheme": "yarn", "factor": 16}, [600], [0.5], samples=1)
+
+
+def test_our_flags_join_the_arguments_of_a_config_file(tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("model: rope-hf\nmodel_args: pretrained=x,factor=2\n")
+    ours = {"allow_truncation": True, "cache_gb": 0.5}
+    args = Namespace(config=str(config), model=None, model_args=None, **ours)
+    move_options(args)
+    assert args.model_args == {"pretrained": "x", "factor": 2, **ours}
+    assert not {*ours} & {*vars(args)}
+
+
+def test_our_flags_are_refused_for_another_model() -> None:
+    args = Namespace(model="hf", model_args={}, allow_truncation=True, cache_gb=1.0)
+    with pytest.raises(ValueError, match=r"--allow-truncation and --cache-gb are for --model rope-hf, .* is 'hf'"):
+        move_options(args)
 
 
 def test_help_speaks_of_the_command_that_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +105,7 @@ def test_a_missing_lm_eval_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPa
 
 
 def test_evaluate_passkey_tells_lengths_cells_and_truncation(checkpoint: str) -> None:
-    lm = RopeHFLM(checkpoint, "ntk", factor=14)  # 448 tokens
+    lm = RopeHFLM(checkpoint, "ntk", factor=14, allow_truncation=True)  # 448 tokens
     before = torch.get_rng_state()
     with pytest.warns(TruncationWarning):
         told = evaluate_passkey(lm, [400, 450], depths=[0, 1], samples=2)

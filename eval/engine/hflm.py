@@ -1,0 +1,164 @@
+"""lm-eval's Hugging Face model with its requests read by the engine, and nothing cut without leave."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lm_eval import utils
+from tqdm import tqdm
+
+from rope_scaling.eval.engine.answering import Question, answer, answerable, question
+from rope_scaling.eval.engine.engine import Engine, EngineOptions
+from rope_scaling.eval.engine.lengths import by_scale, frozen_length
+from rope_scaling.eval.engine.rows import Row, Tokens, rows_to_score
+from rope_scaling.eval.engine.schedule import BatchRule
+from rope_scaling.eval.engine.score import score_batch
+from rope_scaling.eval.engine.trunk import Trunk
+from rope_scaling.eval.truncation import Truncation
+
+if TYPE_CHECKING:
+    HFLM: Any = object  # its registering decorator hides its type
+else:
+    from lm_eval.models.huggingface import HFLM
+
+Request = tuple[Any, Tokens, Tokens]  # what the response cache is asked by, context, continuation
+Score = tuple[float, bool]  # log-likelihood, whether greedy decoding says the same
+
+log = logging.getLogger(__name__)
+
+
+class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
+    """HFLM that reads in chunks, shares prefixes, and refuses requests that are longer than the model.
+
+    Log-likelihoods are float32 whatever the model's dtype, or `softmax_dtype`. A model whose cache does not allow it
+    is read as HFLM reads it.
+
+    Args:
+        chunk: tokens of a text that one forward pass reads at most.
+        cache_gb: billions of bytes of keys and values at most; None for what batches of `batch_size` take.
+        allow_truncation: let requests that are too long lose their beginning, counted, instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        chunk: int = 512,
+        cache_gb: float | None = None,
+        allow_truncation: bool = False,
+        **options: Any,
+    ) -> None:
+        self.engine_options = EngineOptions(chunk, cache_gb)
+        self.truncation_policy = Truncation(allow_truncation)
+        super().__init__(*args, **options)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Made when it is first needed: the model has its final frequencies then."""
+        engine = Engine(self.model, self.device, self.engine_options, self.mixed_precision_dtype)
+        if not engine.abilities.chunks:
+            log.warning("rope-hf reads whole texts, with the memory that hf takes: %s", engine.abilities.why_not)
+        elif not engine.abilities.sharing:
+            log.warning("rope-hf reads shared prefixes anew for every request: %s", engine.abilities.why_not)
+        return engine
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """The log-likelihoods of whole texts, by HFLM's own disjoint windows, all of them in one go."""
+        if not self.engine.abilities.chunks:
+            plain: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+            return plain
+        windows = [self._windows(request.args[0]) for request in requests]
+        scores = iter(self._loglikelihood_tokens([one for text in windows for one in text], disable_tqdm))
+        totals = [sum(next(scores)[0] for _ in text) for text in windows]
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Answers to prompts, what they have in common read once."""
+        asked = [question(self, number, *request.args) for number, request in enumerate(requests)]
+        self._check_length("generate_until", [one.tokens for one in asked])
+        ours = [one for one in asked if self.engine.abilities.chunks and answerable(one)]
+        numbers = {one.number for one in ours}
+        plain = [one.number for one in asked if one.number not in numbers]
+        answers: dict[int, str] = {}
+        if plain:
+            theirs = super().generate_until([requests[number] for number in plain], disable_tqdm)
+            answers.update(zip(plain, theirs, strict=True))
+        with self._bar(len(ours), "generate_until", disable_tqdm) as bar:
+
+            def done(one: Question, text: str) -> None:
+                answers[one.number] = text
+                self.cache_hook.add_partial("generate_until", requests[one.number].args, text)
+                bar.update(1)
+
+            answer(self, self.engine, ours, done)
+        return [answers[number] for number in range(len(asked))]
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[Score]:
+        longest = max((len(continuation) for _, _, continuation in requests), default=0)
+        if longest > self.max_length:
+            raise ValueError(
+                f"a continuation of {longest} tokens cannot be scored by a model of {self.max_length}: "
+                "raise factor or max_length, or take a task that scores by loglikelihood_rolling"
+            )
+        self._check_length("loglikelihood", [self._tokens(request) for request in requests])
+        if not self.engine.abilities.chunks:
+            return self._score_plainly(requests, disable_tqdm, override_bs)
+        scores: dict[int, Score] = {}
+        with self._bar(len(requests), "loglikelihood", disable_tqdm) as bar:
+
+            def done(number: int, value: float, greedy: bool) -> None:
+                scores[number] = value, greedy
+                if requests[number][0] is not None:  # a window of loglikelihood_rolling is no request of its own
+                    self.cache_hook.add_partial("loglikelihood", requests[number][0], (value, greedy))
+                bar.update(1)
+
+            def use(trunk: Trunk, batch: list[Row]) -> None:
+                score_batch(self.engine.reader, trunk, batch, done, self.softmax_dtype or torch.float32)
+
+            rows = rows_to_score([(context, continuation) for _, context, continuation in requests], self.max_length)
+            self.engine.run(rows, self.batch_rule, use)
+        return [scores[number] for number in range(len(requests))]
+
+    @property
+    def batch_rule(self) -> BatchRule:
+        """The batch size that was asked for."""
+        return BatchRule(None if self.batch_size == "auto" else int(self.batch_size), int(self.max_batch_size or 1))
+
+    def _score_plainly(self, requests: Sequence[Request], disable_tqdm: bool, override_bs: int | None) -> list[Score]:
+        """HFLM's own way, for the requests of one scale after those of another."""
+        scores: dict[int, Score] = {}
+        numbers = range(len(requests))
+        for length, group in by_scale(self.model, numbers, lambda number: self._tokens(requests[number])):
+            with frozen_length(self.model, length):
+                own = super()._loglikelihood_tokens([requests[n] for n in group], disable_tqdm, override_bs)
+            scores.update(zip(group, own, strict=True))
+        return [scores[number] for number in numbers]
+
+    def _tokens(self, request: Request) -> int:
+        """How many tokens a request makes the model read; the last token is only predicted."""
+        _, context, continuation = request
+        if self.backend == "seq2seq":
+            return max(len(context), len(continuation))
+        return len(context) + len(continuation) - 1
+
+    def _windows(self, text: str) -> list[Request]:
+        rolling = utils.get_rolling_token_windows(
+            token_list=self.tok_encode(text),
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        )
+        return [(None, *utils.make_disjoint_window(window)) for window in rolling]
+
+    def _check_length(self, kind: str, tokens: Sequence[int]) -> None:
+        self.truncation_policy.check(kind, tokens, self.max_length)
+
+    def _bar(self, total: int, kind: str, hidden: bool) -> Any:
+        return tqdm(total=total, desc=f"Running {kind} requests", disable=hidden or self.rank != 0)
