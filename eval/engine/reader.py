@@ -42,9 +42,7 @@ class Reader:
         autocast: what forward passes run under, or None.
     """
 
-    def __init__(
-        self, model: Any, device: torch.device, chunk: int = 512, autocast: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, model: Any, device: torch.device, chunk: int = 512, autocast: torch.dtype | None = None) -> None:
         self.model, self.device, self.chunk, self.autocast = model, device, chunk, autocast
         self.work = Work()
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT passes everything on
