@@ -1,6 +1,6 @@
 """Perplexity by position of one long text: unscaled, static, Transformers' own `dynamic`, and dynamic scaling here.
 
-    python benchmarks/dynamic.py CHECKPOINT TEXT --output RUN.json     # every row; a row that RUN.json has is not repeated
+    python benchmarks/dynamic.py CHECKPOINT TEXT --output RUN.json     # every row that RUN.json has not
     python benchmarks/dynamic.py CHECKPOINT TEXT --output RUN.json --rows planned:dynamic-yarn
 
 `static:SCHEME` reads the text in one pass over a KV cache, in chunks. `transformers:dynamic` is the same with a config

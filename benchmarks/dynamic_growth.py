@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import statistics
 import time
 from pathlib import Path
@@ -94,7 +95,7 @@ def drift(args: argparse.Namespace) -> None:
 
 def turn_all(keys: Tensor, rest: Tensor | None, positions: Tensor, rows: Tensor, grid: Any) -> None:
     """Turn keys from row to row."""
-    for old, new in zip(rows[:-1], rows[1:], strict=True):
+    for old, new in itertools.pairwise(rows):
         one = (old[None], new[None], grid.inv_freq, grid.factors, None, 0, False, 1)
         rerotate(keys, rest, positions, *one)
 
