@@ -35,14 +35,15 @@ class CacheGuard:
         mark = getattr(cache, _FILLED_WITH, None)
         if mark != self.fingerprint and (mark is not None or _surely_filled(cache)):
             raise ValueError(
-                "past_key_values was filled before this model was patched (or under another patch): its keys are "
-                "rotated by other frequencies, and attention over both would be noise; start with an empty cache"
+                "past_key_values was filled before this model was patched, under another patch, or by something else "
+                "than this model (a learned prefix): its keys are rotated by other frequencies, and attention over "
+                "both would be noise; start with an empty cache"
             )
         _mark(cache, self.fingerprint)
 
     def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Mark the cache that a call without one has made."""
-        cache = getattr(output, "past_key_values", None)
+        cache = made_cache(output)
         if cache is not None and not torch.compiler.is_compiling():
             _mark(cache, self.fingerprint)
 
@@ -72,6 +73,19 @@ def guard_of(module: nn.Module) -> str | None:
     """The fingerprint that caches are checked against, None without a guard."""
     fingerprint: str | None = vars(module).get(_GUARD, (None, []))[0]
     return fingerprint
+
+
+def made_cache(output: Any) -> Any:
+    """The cache in what a forward has returned, an object or a tuple; None without one."""
+    caches = output if isinstance(output, tuple) else (getattr(output, "past_key_values", None),)
+    return next((one for one in caches if of_self(one) is not None), None)
+
+
+def of_self(cache: Any) -> Any:
+    """The part of a cache that holds the keys of self-attention; None for what is no cache."""
+    if hasattr(cache, "self_attention_cache"):
+        return cache.self_attention_cache
+    return cache if hasattr(cache, "get_seq_length") else None
 
 
 def _surely_filled(cache: Any) -> bool:

@@ -199,6 +199,26 @@ def extend(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The JSON file that `rope-scaling eval -o` or the demo wrote.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page to write; beside the record unless given.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write a summary for a model card to this file.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Also write every chart as PNG and SVG into this folder (needs Chrome).")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """One page that needs no network: what each scheme sees, costs and buys, with charts, tables and the command."""
+    with _plain_errors():
+        from rope_scaling.eval.report import ReportJob, run_report
+
+        for path in run_report(ReportJob(run, output, images, markdown, force)):
+            typer.echo(f"wrote {path}")
+
+
+@app.command()
 def plot(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name; only its config is read.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .html, .png or .svg.")],

@@ -40,7 +40,9 @@ def test_version_is_printed() -> None:
 
 def test_help_names_every_command() -> None:
     output = call("--help").output
-    assert all(command in output for command in ("inspect", "extend", "plot", "fetch", "eval", "lm-eval", "demo"))
+    assert all(
+        command in output for command in ("inspect", "extend", "report", "plot", "fetch", "eval", "lm-eval", "demo")
+    )
 
 
 def test_eval_prints_a_table_and_writes_a_record(checkpoint: Path, text: Path, tmp_path: Path) -> None:

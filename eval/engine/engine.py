@@ -71,7 +71,7 @@ class Engine:
             with frozen_length(self.reader.model, length):
                 trunk = Trunk(self.reader)
                 for family in families(group, rule.rows or rule.most, self._cost_of_sharing()):
-                    trunk.move_to(family.prefix)
+                    trunk.move_to(family.prefix, max(row.length for row in family.rows))
                     for batch in batches.of(family.rows, len(family.prefix)):
                         use(trunk, batch)
 

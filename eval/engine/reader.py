@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rope_scaling.eval.engine.room import make_room
 from rope_scaling.eval.engine.rows import Tokens
 
 
@@ -57,8 +58,8 @@ class Reader:
         width = max(len(text) for text in texts)
         return torch.tensor([text + [pad] * (width - len(text)) for text in texts], device=self.device)
 
-    def read(self, ids: Tensor, cache: Any, keep: int, *, use_cache: bool = True) -> tuple[Tensor, Any]:
-        """Read `ids`, (texts, tokens), after `cache`.
+    def read(self, ids: Tensor, cache: Any, keep: int, *, use_cache: bool = True, room: int = 0) -> tuple[Tensor, Any]:
+        """Read `ids`, (texts, tokens), after `cache`, which is given room for `room` tokens.
 
         Returns:
             The logits of the last `keep` positions, (texts, keep, vocabulary), and the longer cache.
@@ -69,12 +70,15 @@ class Reader:
         with torch.no_grad(), self._precision():
             out = self.model(ids, past_key_values=cache, use_cache=use_cache, **kept)
         logits: Tensor = out.logits
-        return logits[:, logits.shape[1] - keep :], out.past_key_values if use_cache else None
+        after = out.past_key_values if use_cache else None
+        if room and after is not None:
+            make_room(after, room)
+        return logits[:, logits.shape[1] - keep :], after
 
-    def extend(self, ids: Tokens, cache: Any) -> Any:
+    def extend(self, ids: Tokens, cache: Any, room: int) -> Any:
         """Read a text after `cache` for its keys and values alone; returns the longer cache."""
         for start in range(0, len(ids), self.chunk):
-            _, cache = self.read(self.tensor([ids[start : start + self.chunk]]), cache, 0)
+            _, cache = self.read(self.tensor([ids[start : start + self.chunk]]), cache, 0, room=room)
         return cache
 
     def _precision(self) -> AbstractContextManager[Any]:

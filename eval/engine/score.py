@@ -48,7 +48,7 @@ def score_batch(
         for low, high in _passes(reader, len(rows), wanted, ids.shape[1]):
             keep = max(high - max(low, wanted), 0)
             more = cache is not None or high < ids.shape[1]
-            logits, cache = reader.read(ids[:, low:high], cache, keep, use_cache=more)
+            logits, cache = reader.read(ids[:, low:high], cache, keep, use_cache=more, room=start + ids.shape[1])
             if keep:
                 _add(sums, logits, rows, start + high - keep, dtype)
     for request, scored in sums.items():

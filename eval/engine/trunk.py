@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rope_scaling.eval.engine.prefixes import common_prefix
 from rope_scaling.eval.engine.reader import Reader
+from rope_scaling.eval.engine.room import release
 from rope_scaling.eval.engine.rows import Tokens
 
 
@@ -22,11 +23,16 @@ class Trunk:
         self.ids: Tokens = []
         self.cache: Any = None
 
-    def move_to(self, ids: Tokens) -> None:
-        """Make it the cache of `ids`, reading only what the last prefix has not in common with it."""
+    def move_to(self, ids: Tokens, room: int = 0) -> None:
+        """Make it the cache of `ids`, reading only what the last prefix has not in common with it.
+
+        Args:
+            ids: the prefix.
+            room: tokens of the longest text that goes on from it.
+        """
         kept = common_prefix(self.ids, ids)
         self._keep(kept)
-        self.cache = self.reader.extend(ids[kept:], self.cache)
+        self.cache = self.reader.extend(ids[kept:], self.cache, max(room, len(ids)))
         self.ids = ids
 
     @contextmanager
@@ -49,7 +55,7 @@ class Trunk:
         held = self.cache.get_seq_length()
         self.cache.crop(tokens - held)  # Transformers takes the number of tokens to remove, as a negative number
         if held > 2 * tokens:
-            _let_go(self.cache)
+            release(self.cache)
 
 
 def bytes_per_token(cache: DynamicCache) -> float:
@@ -66,13 +72,8 @@ def _layers(cache: DynamicCache) -> list[Any]:
 
 def _repeated(cache: DynamicCache, texts: int) -> DynamicCache:
     """A cache of its own with the same keys and values for several texts."""
-    shared = {id(state): state for layer in _layers(cache) for state in (layer.keys, layer.values)}
+    states = [state for layer in _layers(cache) for state in (layer.keys, layer.values, *(layer.held or ()))]
+    shared = {id(state): state for state in states}
     repeated = copy.deepcopy(cache, shared)  # all but keys and values is copied: a patched model's notes too
     repeated.batch_repeat_interleave(texts)
     return repeated
-
-
-def _let_go(cache: DynamicCache) -> None:
-    """Free what a crop only hides: it leaves views."""
-    for layer in _layers(cache):
-        layer.keys, layer.values = layer.keys.clone(), layer.values.clone()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rope_scaling.patches.dynamic.grid import LENGTHS
 from rope_scaling.patches.dynamic.growth import grow_keys
 from rope_scaling.patches.dynamic.held import begin, held_by, tokens_in
-from rope_scaling.patches.dynamic.running import Plan, running
+from rope_scaling.patches.dynamic.running import Plan, plans_for, running
 
 _NOWHERE = 2**62
 """A position after every other."""
@@ -24,7 +24,8 @@ class Call:
         count: Rows of its batch; None where its arguments do not tell.
         cache: Its KV cache.
         mask: Its attention mask, used where it has an entry for each token.
-        outer: The call that it was made in, and the plan there.
+        plan: For how long its rows are planned.
+        outer: The call that it was made in.
     """
 
     def __init__(
@@ -33,20 +34,20 @@ class Call:
         count: int | None,
         cache: Any,
         mask: Any,
+        plan: Plan | None = None,
         outer: Call | None = None,
-        outer_plan: Plan | None = None,
     ) -> None:
         self.home, self.count, self.cache, self.mask = home, count, cache, mask
-        self.outer, self.outer_plan = outer, outer_plan
+        self.plans, self.outer = plans_for(plan, home), outer
         self.rows: Tensor | None = None
         self.read: tuple[Tensor, Tensor, Tensor] | None = None
 
     def settle(self, lengths: Tensor, positions: Tensor) -> Tensor:
         """The rows of the grid, (rows,), for new tokens at `positions`, (axes, rows, tokens)."""
         if self.rows is None:
-            read = 0 if self.cache is None else tokens_in(self.cache)
+            read = None if self.cache is None else tokens_in(self.cache)
             last, first = _span(positions, self.mask, read)
-            planned = _planned(running.plan, self.home, lengths, positions.shape[1])
+            planned = _planned(self.plans, lengths, positions.shape[1])
             if self.cache is None:
                 rows = _fitting(lengths, last - first + 1, planned)
                 self.read = rows, first, positions
@@ -61,17 +62,18 @@ class Call:
             rows, first, positions = self.read
             held = begin(cache, positions, rows.device)
             held.rows, held.first, held.positions = rows, first, positions
-            held.plan(running.plan, self.home)
+            held.plan(self.plans)
 
     def _settle_cached(
         self, lengths: Tensor, positions: Tensor, last: Tensor, first: Tensor, planned: Tensor
     ) -> Tensor:
         held = held_by(self.cache, positions, lengths.device)
-        held.plan(running.plan, self.home)
-        held.check(self.home, self.cache, positions.shape[-1])
         first = torch.minimum(held.first, first)
-        rows = _grown(lengths, held.rows, last - first + 1, planned, vars(self.home)[STRIDE])
+        spare = max((plan.spare for plan in self.plans), default=0)
+        rows = _grown(lengths, held.rows, last - first + 1 - spare, planned, vars(self.home)[STRIDE])
+        held.check(self.home, self.cache, rows, positions.shape[-1])
         grow_keys(self.home, self.cache, held, rows, positions.shape[-1])
+        held.plan(self.plans)
         held.keep(rows, first, positions, self.cache)
         return rows
 
@@ -89,7 +91,7 @@ def rows_of(module: nn.Module, position_ids: Tensor) -> Tensor:
     """
     lengths = module.get_buffer(LENGTHS)
     positions = (position_ids if position_ids.dim() == 3 else position_ids[None]).to(lengths.device)
-    call = Call(module, None, None, None) if running.call is None else running.call
+    call = Call(module, None, None, None, running.plan) if running.call is None else running.call
     return call.settle(lengths, positions.expand(-1, call.count or positions.shape[1], -1))
 
 
@@ -97,10 +99,28 @@ def _span(positions: Tensor, mask: Any, read: Any) -> tuple[Tensor, Tensor]:
     """The last and the first position of each row that are no padding, (rows,) each: -1 and `_NOWHERE` for none."""
     last, first = positions.amax(0).long(), positions.amin(0).long()  # (rows, tokens)
     tokens = last.shape[-1]
-    if isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[0] == last.shape[0] and mask.shape[1] >= tokens:
-        real = _of_new_tokens(mask.to(last.device), tokens, read) != 0
+    seen = _seen(mask)
+    if seen is not None and seen.shape[0] == last.shape[0] and _covers(seen, tokens, read):
+        real = _of_new_tokens(seen.to(last.device), tokens, 0 if read is None else read)
         last, first = last.masked_fill(~real, -1), first.masked_fill(~real, _NOWHERE)
     return last.amax(-1), first.amin(-1)
+
+
+def _seen(mask: Any) -> Tensor | None:
+    """Which slots any token sees, (rows, slots), of the masks that Transformers takes or makes; None of others."""
+    if isinstance(mask, dict):  # one for each layer type
+        mask = mask.get("full_attention", next(iter(mask.values()), None))
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 4):
+        return None
+    if mask.dim() == 2:
+        return mask != 0
+    visible = mask if mask.dtype == torch.bool else mask == 0  # (rows, heads, tokens, slots)
+    return visible.any(1).any(1)
+
+
+def _covers(seen: Tensor, tokens: int, read: Any) -> bool:
+    """Whether a mask is about these tokens: an encoder's may be about samples of sound."""
+    return seen.shape[1] == tokens if read is None else seen.shape[1] >= tokens
 
 
 def _of_new_tokens(mask: Tensor, tokens: int, read: Any) -> Tensor:
@@ -115,17 +135,19 @@ def _of_new_tokens(mask: Tensor, tokens: int, read: Any) -> Tensor:
     return mask[:, start : start + tokens]
 
 
-def _planned(plan: Plan | None, home: nn.Module, lengths: Tensor, count: int) -> Tensor:
+def _planned(plans: list[Plan], lengths: Tensor, count: int) -> Tensor:
     """The row of the grid that was planned for each row, (rows,); -1 without a plan."""
-    if plan is None or not plan.is_for(home):
-        return torch.full((count,), -1, dtype=torch.int64, device=lengths.device)
-    asked = plan.lengths.to(lengths.device).reshape(-1)
-    if count % asked.shape[0]:
-        raise ValueError(
-            f"rope_length was given for {asked.shape[0]} rows, and this batch has {count}: give one length, or one "
-            "for each row"
-        )
-    return _row(lengths, asked).repeat_interleave(count // asked.shape[0], output_size=count)
+    planned = torch.full((count,), -1, dtype=torch.int64, device=lengths.device)
+    for plan in plans:
+        asked = plan.lengths.to(lengths.device).reshape(-1)
+        if count % asked.shape[0]:
+            raise ValueError(
+                f"rope_length was given for {asked.shape[0]} rows, and this batch has {count}: give one length, or "
+                "one for each row"
+            )
+        each = _row(lengths, asked).repeat_interleave(count // asked.shape[0], output_size=count)
+        planned = torch.maximum(planned, each)
+    return planned
 
 
 def _row(lengths: Tensor, tokens: Tensor) -> Tensor:

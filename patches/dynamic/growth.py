@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rope_scaling.patches.dynamic.grid import AXES, FACTORS, FREQUENCIES
+from rope_scaling.patches.dynamic.held import TRAINED, Held
 from rope_scaling.patches.dynamic.layout import LAYOUT, KeyPairs, Layout, can_grow
 from rope_scaling.patches.dynamic.rerotate import rerotate
-from rope_scaling.patches.dynamic.running import running
-
-if TYPE_CHECKING:
-    from rope_scaling.patches.dynamic.held import Held
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -23,8 +20,11 @@ def grow_keys(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -
 
     On a CPU nothing more than a comparison is done where none has; a GPU's kernel looks for itself and leaves.
     """
-    if _surely_settled(home, cache, held, rows, new):
+    if _surely_settled(home, cache, held, rows):
         return
+    read = cache.get_seq_length()
+    certain = rows.device.type == "cpu"  # elsewhere nothing is kept for rows that cannot have grown yet
+    keep_rest = certain or isinstance(read, Tensor) or read + new > vars(home)[TRAINED]
     layout: Layout = vars(home)[LAYOUT]
     for turned in layout.turned:
         inv_freq = turned.module.get_buffer(turned.prefix + FREQUENCIES)
@@ -33,14 +33,27 @@ def grow_keys(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -
         axes = turned.module._buffers.get(turned.prefix + AXES)
         for of_one_length in _by_slots(cache, turned.keys):
             keys = [_tensor(cache, one) for one in of_one_length]
+            if any(tensor.requires_grad for tensor in keys):
+                _refuse_gradients(past=keep_rest)
+                continue
             positions = held.of_slots(keys[0], cache)
-            residuals = [_residual(held, one, tensor) for one, tensor in zip(of_one_length, keys, strict=True)]
+            pairs_of = zip(of_one_length, keys, strict=True)
+            residuals = [_residual(held, one, tensor) if keep_rest else None for one, tensor in pairs_of]
             for pairs, tensor, residual in zip(of_one_length, keys, residuals, strict=True):
                 where = (axes, pairs.start, pairs.interleaved, pairs.sense)
                 rerotate(tensor, residual, positions, held.rows, rows, inv_freq, factors, *where)
 
 
-def _surely_settled(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: int) -> bool:
+def _refuse_gradients(*, past: bool) -> None:
+    """ValueError where keys with a gradient may have to turn; within L none has to."""
+    if past:
+        raise ValueError(
+            "cached keys carry a gradient and would have to be rotated anew, which no gradient flows through: plan the "
+            "length before the first token, `with rope_length(model, tokens):`"
+        )
+
+
+def _surely_settled(home: nn.Module, cache: Any, held: Held, rows: Tensor) -> bool:
     """Whether no row has outgrown its scale, as far as that is known without asking a device."""
     if not cache.layers or can_grow(home, cache) is not None:
         return True
@@ -50,9 +63,7 @@ def _surely_settled(home: nn.Module, cache: Any, held: Held, rows: Tensor, new: 
         return False
     if type(rows) is Tensor and rows.device.type == "cpu":  # a kernel's early return; no device is waited for
         return bool(torch.equal(torch.maximum(held.rows, rows.new_zeros(())), rows.clamp(min=0)))
-    read = cache.get_seq_length()
-    planned = running.plan is not None and running.plan.is_for(home)
-    return planned and isinstance(read, int) and read + new <= held.planned
+    return False
 
 
 def _by_slots(cache: Any, turned: list[KeyPairs]) -> list[list[KeyPairs]]:
@@ -63,13 +74,17 @@ def _by_slots(cache: Any, turned: list[KeyPairs]) -> list[list[KeyPairs]]:
         if layer is None or getattr(layer, one.name, None) is None:
             continue
         if layer.is_initialized:  # layers that share keys have none
-            groups.setdefault(getattr(layer, "sliding_window", None) or layer.get_max_length(), []).append(one)
+            width = getattr(layer, "sliding_window", None) or getattr(layer, "max_cache_len", None)
+            groups.setdefault(width, []).append(one)
     return list(groups.values())
 
 
 def _tensor(cache: Any, pairs: KeyPairs) -> Tensor:
     """(rows, heads, slots, dims), a view where the cache has no heads."""
     tensor: Tensor = getattr(cache.layers[pairs.layer], pairs.name)
+    if not torch.compiler.is_compiling() and tensor.is_inference() and not torch.is_inference_mode_enabled():
+        tensor = tensor.clone()  # nothing may write to a tensor of inference mode outside of it
+        setattr(cache.layers[pairs.layer], pairs.name, tensor)
     return tensor if tensor.dim() == 4 else tensor[:, None]
 
 

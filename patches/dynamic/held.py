@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ HELD = "_rope_scaling_rows"
 TRAINED = "_rope_scaling_trained"
 """Attribute of a home: L, in tokens."""
 _NOWHERE = 2**62
-_FOLLOWING = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices")
+_FOLLOWING = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices", "reset")
 
 
 class Held:
@@ -28,7 +29,7 @@ class Held:
         first: (rows,), the position of its first token that is no padding.
         positions: (axes, rows, slots): of every token; a static cache's are a ring.
         residuals: For each layer's keys in half precision what rounding took from them when they were rotated anew.
-        planned: Tokens that every row is planned for, as far as the host knows.
+        planned: Tokens that every row's keys have the scale for, as far as the host knows.
     """
 
     def __init__(self, positions: Tensor, device: torch.device, slots: int | None) -> None:
@@ -39,13 +40,13 @@ class Held:
         self.residuals: dict[str, Tensor] = {}
         self.planned = 0
 
-    def plan(self, plan: Plan | None, home: nn.Module) -> None:
-        """Note for how long the host knows these rows to be planned."""
-        if plan is not None and plan.is_for(home) and not torch.compiler.is_compiling():
-            self.planned = max(self.planned, plan.longest)
+    def plan(self, plans: list[Plan]) -> None:
+        """Note for how long the host knows every row to be planned, once its keys have that scale."""
+        if not torch.compiler.is_compiling():
+            self.planned = max([self.planned, *(plan.shortest for plan in plans)])
 
-    def check(self, home: nn.Module, cache: Any, new: int) -> None:
-        """ValueError where keys would have to be rotated anew, as far as the host can know, and cannot be."""
+    def check(self, home: nn.Module, cache: Any, rows: Tensor, new: int) -> None:
+        """ValueError where keys would have to be rotated anew and cannot be, as far as the host can know."""
         reason = can_grow(home, cache, self.positions.shape[0])
         if reason is None:
             return
@@ -53,14 +54,27 @@ class Held:
             if not self.planned:
                 raise ValueError(f"a compiled call cannot tell when this cache must not grow, and it cannot: {reason}")
             return
-        trained: int = vars(home)[TRAINED]
-        read = tokens_in(cache)
-        tokens = slots_of(cache) if isinstance(read, Tensor) else read + new
-        if tokens > max(trained, self.planned):
+        known = max(int(vars(home)[TRAINED]), self.planned)
+        if self._outgrown(cache, rows, new, known):
             raise ValueError(
-                f"this cache cannot grow past {max(trained, self.planned)} tokens with dynamic scaling: {reason}. Plan "
-                "the whole length before its first token: generate() does, and `with rope_length(model, tokens):`"
+                f"this cache cannot grow past {known} tokens with dynamic scaling: {reason}. Plan the whole length "
+                "before its first token: generate() does, and `with rope_length(model, tokens):`"
             )
+
+    def _outgrown(self, cache: Any, rows: Tensor, new: int, known: int) -> bool:
+        """Whether a row that has begun gets another scale; where only the device knows, whether it might."""
+        if type(rows) is Tensor and rows.device.type == "cpu":
+            return bool(((self.rows >= 0) & (rows > self.rows)).any())
+        read = tokens_in(cache)
+        return (slots_of(cache) if isinstance(read, Tensor) else read + new) > known
+
+    def forget(self, which: Tensor) -> None:
+        """Let rows, (rows,) or (), begin anew, in place."""
+        self.rows.copy_(torch.where(which, -1, self.rows))
+        self.first.copy_(torch.where(which, _NOWHERE, self.first))
+        for one in self.residuals.values():
+            gone = which.to(one.device)
+            one.masked_fill_(gone if gone.dim() == 0 else gone[:, None, None, None], 0)
 
     def keep(self, rows: Tensor, first: Tensor, positions: Tensor, cache: Any) -> None:
         """Remember the scale of every row, and the positions of the tokens that are about to be cached."""
@@ -87,15 +101,31 @@ class Follows:
     """A method of a cache that changes its rows, and then those that are remembered: bound to the cache, as it was."""
 
     def __init__(self, cache: Any, name: str) -> None:
-        self.cache, self.name = cache, name
+        # a reference back would keep the keys until Python looks for cycles, which it does not do for their size
+        self._cache, self.name = weakref.ref(cache), name
+
+    @property
+    def cache(self) -> Any:
+        """The cache."""
+        return self._cache()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Follows:
+        return Follows(memo.get(id(self.cache), self.cache), self.name)
+
+    def __reduce__(self) -> Any:
+        return Follows, (self.cache, self.name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
         """Do what the cache's own method does, and the same with what is remembered."""
-        (argument,) = (*args, *kwargs.values())
-        getattr(type(self.cache), self.name)(self.cache, argument)
+        getattr(type(self.cache), self.name)(self.cache, *args, **kwargs)
         held: Held | None = vars(self.cache).get(HELD)
         if held is None:
             return
+        if self.name == "reset":
+            held.forget(torch.ones_like(held.rows, dtype=torch.bool))
+            held.planned = 0
+            return
+        (argument,) = (*args, *kwargs.values())
         if self.name == "batch_repeat_interleave":
             index = torch.arange(held.rows.shape[0], device=held.rows.device).repeat_interleave(argument)
         else:
@@ -130,9 +160,7 @@ def held_by(cache: Any, positions: Tensor, device: torch.device) -> Held:
             "with an empty one"
         )
     if static:
-        empty = torch.as_tensor(read, device=held.rows.device) == 0
-        held.rows.copy_(torch.where(empty, -1, held.rows))
-        held.first.copy_(torch.where(empty, _NOWHERE, held.first))
+        held.forget(torch.as_tensor(read, device=held.rows.device) == 0)
         return held
     held.positions = held.positions[..., :read]  # the cache may have been cropped
     return held

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rope_scaling.patches.cache_guard import made_cache, of_self
 from rope_scaling.patches.dynamic.call import Call
 from rope_scaling.patches.dynamic.plans import HOME, homes_in, make_plan
 from rope_scaling.patches.dynamic.running import running
@@ -35,10 +36,11 @@ def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     rest = {key: value for key, value in kwargs.items() if key != _ARGUMENT}
     cache = _argument(home, args, rest, "past_key_values")
     mask = _argument(home, args, rest, "attention_mask")
-    call = Call(home, _rows(home, args, rest), _of_self(cache), mask, running.call, running.plan)
-    running.call = call
-    if asked is not None:
-        running.plan = make_plan(homes_in(home), asked)
+    outer = running.call
+    while outer is not None and outer.home is home:  # left there by an interrupt: no home calls itself
+        outer = outer.outer
+    plan = running.plan if asked is None else make_plan(homes_in(home), asked, running.plan)
+    running.call = Call(home, _rows(home, args, rest), of_self(cache), mask, plan, outer)
     return args, rest
 
 
@@ -47,23 +49,10 @@ def end(home: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     call = running.call
     if call is None or call.home is not home:
         return
-    made = _made(output)
+    made = of_self(made_cache(output))
     if call.cache is None and made is not None:
         call.keep(made)
-    running.call, running.plan = call.outer, call.outer_plan
-
-
-def _made(output: Any) -> Any:
-    """The cache in what a forward has returned, an object or a tuple."""
-    caches = output if isinstance(output, tuple) else (getattr(output, "past_key_values", None),)
-    return next((made for made in map(_of_self, caches) if made is not None), None)
-
-
-def _of_self(cache: Any) -> Any:
-    """The part of a cache that holds the keys of self-attention; None for what is no cache."""
-    if hasattr(cache, "self_attention_cache"):
-        return cache.self_attention_cache
-    return cache if hasattr(cache, "layers") and hasattr(cache, "get_seq_length") else None
+    running.call = call.outer
 
 
 def _rows(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 
@@ -77,12 +76,10 @@ def uninstall(model: nn.Module) -> None:
 
 
 def home_of(model: nn.Module, site: RotarySite) -> nn.Module:
-    """The innermost model around a rotary module whose `forward` takes a cache; of an encoder, the innermost model."""
+    """The innermost model around a rotary module: an encoder beside a decoder is one of its own."""
     path = site.name.split(".")
     around = [model.get_submodule(".".join(path[:depth])) for depth in reversed(range(len(path)))]
-    models = [module for module in around if isinstance(module, PreTrainedModel)]
-    with_cache = [m for m in models if "past_key_values" in inspect.signature(type(m).forward).parameters]
-    return next(iter([*with_cache, *models]), site.parent)
+    return next((module for module in around if isinstance(module, PreTrainedModel)), site.parent)
 
 
 class SaysOnce:

@@ -214,7 +214,7 @@ def _frequencies(table: Tensor, seed: int) -> Tensor:
 
 @contextlib.contextmanager
 def _quietly(home: nn.Module) -> Iterator[None]:
-    """Without dropout, without gradients, without a word to whoever listens to the model."""
+    """Without dropout and without gradients."""
     training = [module for module in home.modules() if module.training]
     home.eval()
     try:

@@ -93,7 +93,10 @@ def _try(cls: type[nn.Module], config: PreTrainedConfig, kind: str | None, settl
     named = () if kind is None else (kind,)
     for row in (0, len(grid.lengths) - 1):
         shown = OneRow(module, prefix, grid.inv_freq[row], grid.factors[row])
-        turned = plain_forward(cls)(shown, x, positions, *named)
+        try:
+            turned = plain_forward(cls)(shown, x, positions, *named)
+        except IndexError:  # positions on three axes, and no others
+            turned = plain_forward(cls)(shown, x, positions.expand(3, 1, -1), *named)
         cos = turned[0] if isinstance(turned, tuple) else turned.real  # (1, 2, pairs or 2 pairs)
         meant = (grid.inv_freq[row].cos() * grid.factors[row]).repeat(cos.shape[-1] // grid.inv_freq.shape[-1])
         if not _alike(cos[0, 1], meant):

@@ -21,16 +21,34 @@ class Plan:
     Attributes:
         homes: The modules that it is for: those whose `forward` takes a cache and holds the rotary modules.
         lengths: () or (rows,), tokens, int64.
-        longest: The largest of them, where it is known without asking a device; else the host relies on nothing.
+        shortest: No more than any of them, where that is known without asking a device; else 0.
+        outer: The plan that was there before, for other homes, and for these where `joined`.
+        joined: Whether the rows are as long as the outer plan says at least.
+        spare: Tokens that are only tried, and taken back where they go past the plan.
     """
 
     homes: tuple[nn.Module, ...]
     lengths: Tensor
-    longest: int
+    shortest: int = 0
+    outer: Plan | None = None
+    joined: bool = False
+    spare: int = 0
 
     def is_for(self, home: nn.Module) -> bool:
         """Whether it is for this home."""
         return any(home is one for one in self.homes)
+
+
+def plans_for(plan: Plan | None, home: nn.Module) -> list[Plan]:
+    """The plans that hold for a home, the innermost first."""
+    found: list[Plan] = []
+    while plan is not None:
+        if plan.is_for(home):
+            found.append(plan)
+            if not plan.joined:
+                break
+        plan = plan.outer
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,12 +73,14 @@ class Running(threading.local):
 
     Attributes:
         plan: The innermost plan.
+        ahead: Tokens that a cache given to `generate` holds beyond the ids that it was given.
         call: The innermost forward of a model whose rows have scales of their own.
         probes: Set while the layout of cached keys is found out.
     """
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
+        self.ahead = 0
         self.call: Call | None = None
         self.probes: tuple[Probe, ...] = ()
 

@@ -16,7 +16,7 @@ PREFIX = "dynamic-"
 FOLLOW_LENGTH = ("linear", "ntk", "ntk-by-parts", "yarn", "yarn-turns", "llama3", "longrope")
 """Schemes whose frequencies are made from s; those of `none` and `abf` are the same for every s."""
 DEFAULT_GROWTH = 2**0.25
-"""Measured by `benchmarks/dynamic.py --growth`: see docs/dynamic.md."""
+"""Measured by `benchmarks/dynamic_growth.py step`: see docs/dynamic.md."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""The same verdicts and tables for a model card, in GitHub's Markdown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from rope_scaling.eval.report import tables
+from rope_scaling.eval.report.charts import Chart
+from rope_scaling.eval.report.commands import about, checkpoint_name, command
+from rope_scaling.eval.report.findings import Finding
+from rope_scaling.eval.report.record import Record
+from rope_scaling.eval.report.templating import render
+from rope_scaling.eval.report.words import Verdict
+
+
+def markdown(
+    record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict], pictures: Sequence[tuple[Chart, str]] = ()
+) -> str:
+    """Return the summary; `pictures` are charts and where they lie, seen from the file."""
+    shown = [
+        tables.perplexities(record),
+        tables.effects(record, found),
+        tables.answers(record, found),
+        tables.passkeys(found),
+    ]
+    values = {
+        "name": checkpoint_name(record),
+        "length": record.length,
+        "verdicts": verdicts,
+        "tables": [table for table in shown if table],
+        "pictures": pictures,
+        "block": record.block,
+        "command": command(record),
+        "about": about(record),
+    }
+    return render("summary.md.jinja", values, {"code": code, "cell": cell, "block": block})
+
+
+def code(text: str) -> str:
+    """Return a code span that shows any text as it is."""
+    flat = re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", flat)), default=0))
+    space = " " if flat.startswith("`") or flat.endswith("`") or not flat.strip() else ""
+    return f"{fence}{space}{flat}{space}{fence}"
+
+
+def cell(text: str) -> str:
+    """Return a code span that does not end a table's cell."""
+    return code(text).replace("|", "\\|")
+
+
+def block(text: str) -> str:
+    """Return a block of code that no line of it can end."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}sh\n{text}\n{fence}"
+
+
+def link(picture: Path, summary: Path) -> str:
+    """Return where a picture lies, seen from the summary."""
+    try:
+        way = os.path.relpath(picture, summary.parent)
+    except ValueError:  # on another drive of Windows
+        way = str(picture.resolve())
+    return quote(way.replace(os.sep, "/"), safe="/:")

@@ -1,0 +1,122 @@
+"""JSON values asked for by name and kind; what is missing or of another kind is named with its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class Part:
+    """An object within a file, and where it stands there."""
+
+    def __init__(self, value: Any, file: str, place: str = "") -> None:
+        self.file, self.place = file, place
+        if not isinstance(value, dict):
+            raise self.broken("is no object")
+        self.value: Mapping[str, Any] = value
+
+    def broken(self, what: str) -> ValueError:
+        """Return the error that says where and what."""
+        return ValueError(
+            f"{self.file} is a broken record: {self.place or 'it'} {what}; run `rope-scaling eval` again, "
+            "or restore the file"
+        )
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.value
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self.value.items())
+
+    def empty(self, key: str) -> bool:
+        """Whether the value is null."""
+        return self._get(key) is None
+
+    def text(self, key: str) -> str:
+        """Return a string."""
+        return self._string(self._get(key), key)
+
+    def texts(self) -> dict[str, str]:
+        """Return all values, strings and numbers, as strings."""
+        return {key: self._scalar(value, key) for key, value in self}
+
+    def strings(self, key: str) -> list[str]:
+        """Return a list of strings."""
+        return [self._string(one, key) for one in self._list(key)]
+
+    def number(self, key: str) -> float:
+        """Return a finite number."""
+        return self._number(self._get(key), key)
+
+    def share(self, key: str) -> float:
+        """Return a number from 0 to 1."""
+        value = self.number(key)
+        if not 0 <= value <= 1:
+            raise self.broken(f"has {key!r} = {value:g}, which is not from 0 to 1")
+        return value
+
+    def count(self, key: str, least: int = 0) -> int:
+        """Return a whole number that is not below `least`."""
+        value = self._get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise self.broken(f"has {key!r} = {value!r}, which is no count from {least} up")
+        return value
+
+    def part(self, key: str) -> Part:
+        """Return an object."""
+        return Part(self._get(key), self.file, self._inside(key))
+
+    def parts(self, key: str) -> list[Part]:
+        """Return a list of objects, at least one."""
+        found = self._list(key)
+        return [Part(one, self.file, f"{self._inside(key)}[{number}]") for number, one in enumerate(found)]
+
+    def named(self) -> list[tuple[str, Part]]:
+        """Return objects by name, at least one."""
+        if not self.value:
+            raise self.broken("is empty")
+        return [(key, Part(value, self.file, self._inside(key))) for key, value in self]
+
+    def table(self, key: str, most: float) -> list[list[float]]:
+        """Return a list of lists of numbers whose size is at most `most`."""
+        rows = self._list(key)
+        if not all(isinstance(row, list) and row for row in rows):
+            raise self.broken(f"has {key!r} that is no list of lists")
+        found = [[self._number(one, key) for one in row] for row in rows]
+        if max(abs(one) for row in found for one in row) > most:
+            raise self.broken(f"has numbers in {key!r} beyond {most:g}, which nothing can have scored")
+        return found
+
+    def _get(self, key: str) -> Any:
+        if key not in self.value:
+            raise self.broken(f"has no {key!r}")
+        return self.value[key]
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._get(key)
+        if not isinstance(value, list) or not value:
+            raise self.broken(f"has {key!r} that is no list of at least one")
+        return value
+
+    def _string(self, value: Any, key: str) -> str:
+        if not isinstance(value, str):
+            raise self.broken(f"has {key!r} = {value!r:.40}, which is no text")
+        return value
+
+    def _scalar(self, value: Any, key: str) -> str:
+        return value if isinstance(value, str) else f"{self._number(value, key):.15g}"
+
+    def _number(self, value: Any, key: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.broken(f"has {key!r} = {value!r:.40}, which is no number")
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # an integer beyond all floats
+            finite = False
+        if not finite:
+            raise self.broken(f"has {key!r} = {str(value)[:40]}, which is no finite number")
+        return float(value)
+
+    def _inside(self, key: str) -> str:
+        return f"{self.place}.{key}" if self.place else key

@@ -1,0 +1,117 @@
+"""Records as `rope-scaling eval` writes them, with scores that are made up."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+L, BLOCK = 512, 64
+EDGES = (256, 512, 1024, 2048)
+NASTY = "<script>alert(1)</script>\"'&|`{{ 7*7 }}</code><img src=x onerror=alert(2)>"
+
+
+def base(texts: int = 4, seed: int = 0) -> list[list[float]]:
+    """What the text is like: blocks differ far more from each other than schemes do."""
+    rng = random.Random(seed)
+    return [[rng.gauss(4.0, 0.4) for _ in range(EDGES[-1] // BLOCK)] for _ in range(texts)]
+
+
+def shifted(
+    blocks: list[list[float]], within: float, past: float, noise: float = 0.01, seed: int = 1
+) -> list[list[float]]:
+    """The same text, read worse by so many nats on either side of L."""
+    rng = random.Random(seed)
+    return [
+        [value + (within if at < L // BLOCK else past) + rng.gauss(0, noise) for at, value in enumerate(text)]
+        for text in blocks
+    ]
+
+
+def row(scheme: str, blocks: list[list[float]], max_length: int | None, plain: list[list[float]]) -> dict[str, Any]:
+    def mean(values: list[list[float]], start: int, stop: int) -> float:
+        each = [value for text in values for value in text[start // BLOCK : stop // BLOCK]]
+        return math.fsum(each) / len(each)
+
+    places = zip((0, *EDGES), EDGES, strict=False)
+    return {
+        "scheme": scheme,
+        "max_length": max_length,
+        "seconds": 1.0,
+        "bins": [
+            {"range": "?", "start": a, "stop": b, "tokens": b - a, "perplexity": math.exp(mean(blocks, a, b))}
+            for a, b in places
+        ],
+        "block_nll": blocks,
+        "short_context_tax": None if scheme == "window" else math.expm1(mean(blocks, 0, L) - mean(plain, 0, L)),
+        "versus_window": None,
+    }
+
+
+def keys(found: dict[int, int], samples: int = 10) -> dict[str, Any]:
+    """As many of the questions right at each of two depths."""
+    cells = [
+        {"length": length, "depth": depth, "accuracy": right / samples, "samples": samples}
+        for length, right in found.items()
+        for depth in (0.0, 1.0)
+    ]
+    return {"seed": 0, "rope": {}, "truncated_requests": {}, "accuracy": [], "cells": cells}
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """`none` breaks past L, `good` beats the window at a price, `bad` is worse, `same` is the window itself."""
+    plain = base()
+    rows = [
+        row("none", shifted(plain, 0, 1.5, noise=0), None, plain),
+        row("good:factor=4", shifted(plain, 0.03, -0.05), 2048, plain),
+        row("bad:factor=4", shifted(plain, 0.0, 0.05), 2048, plain),
+        row("same:factor=2", plain, 1024, plain),
+        row("window", plain, None, plain),
+    ]
+    whole = {
+        "kind": "rope-scaling eval",
+        "format": 2,
+        "command": ["/home/me/bin/rope-scaling", "eval", "/home/me/tiny llama", "--lengths", "256,512,1k,2k"],
+        "versions": {"rope-scaling": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "python": "3.11.7"},
+        "checkpoint": {
+            "name": "/home/me/tiny llama",
+            "model_type": "llama",
+            "dtype": "float32",
+            "device": "cpu",
+            "original_max_position_embeddings": L,
+        },
+        "settings": {},
+        "text": {"name": "book.txt", "sha256": "0" * 64, "texts": 4, "tokens": 2048},
+        "lengths": list(EDGES),
+        "window": {"stride": 64, "keeps_bos": False},
+        "block": BLOCK,
+        "rule": "",
+        "rows": rows,
+        "passkey": {
+            "none": keys({512: 10, 1024: 1}),
+            "good:factor=4": keys({512: 10, 1024: 10}),
+        },
+        "peak_rss_bytes": 1,
+    }
+    return whole | changes
+
+
+def written(folder: Path, value: Any, name: str = "run.json") -> Path:
+    path = folder / name
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def nasty() -> dict[str, Any]:
+    """Text that no browser and no Markdown reader may take for its own, wherever a person or a model may put some."""
+    value: dict[str, Any] = json.loads(json.dumps(record()))
+    value["rows"][1]["scheme"] = NASTY
+    value["passkey"][NASTY] = value["passkey"].pop("good:factor=4")
+    value["checkpoint"]["name"] = f"org/{NASTY}"
+    value["checkpoint"]["dtype"] = value["checkpoint"]["device"] = value["checkpoint"]["model_type"] = NASTY
+    value["text"]["name"] = value["text"]["sha256"] = NASTY
+    value["versions"] = {NASTY: NASTY}
+    value["command"] = ["rope-scaling", NASTY, "```\n# heading\n```"]
+    return value
