@@ -1,4 +1,4 @@
-"""The command line: `rope-scaling inspect`, `extend`, `plot`, `fetch`, `eval`, `lm-eval` and `demo`."""
+"""The command line: `rope-scaling inspect`, `extend`, `eval`, `report`, `plot`, `fetch`, `lm-eval` and `demo`."""
 
 import contextlib
 import time

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
     """A `DynamicLayer` that writes new keys and values behind the old ones, where there is room.
 
     Concatenation, as in `DynamicLayer`, leaves a hole in the allocator's memory for every chunk: at 16k tokens the
@@ -51,10 +51,16 @@ def make_room(cache: Any, tokens: int) -> None:
 def release(cache: Any) -> None:
     """Free what crops only hide."""
     for layer in cache.layers:
-        if isinstance(layer, DynamicLayer) and layer.is_initialized:
+        if isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None:
             layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
             if isinstance(layer, RoomyLayer):
                 layer.held = None
+
+
+def tensors_of(layer: DynamicLayer) -> list[Tensor]:
+    """A layer's keys and values, and what they are views of."""
+    held = layer.held if isinstance(layer, RoomyLayer) and layer.held else ()
+    return [one for one in (layer.keys, layer.values, *held) if one is not None]
 
 
 def _begins(held: Tensor, states: Tensor, old: int, new: int) -> bool:

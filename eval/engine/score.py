@@ -15,7 +15,8 @@ from rope_scaling.eval.engine.trunk import Trunk
 
 LOGIT_BYTES = 2**29
 """The largest float32 logits of one forward pass, where a batch would make more of them."""
-SLICE_BYTES = 2**26
+SLICE_BYTES = 2**24
+"""The float32 logits that are looked at together: they are copied, and their exponentials too."""
 
 Done = Callable[[int, float, bool], None]  # request, log-likelihood, whether greedy decoding would say the same
 
@@ -71,15 +72,20 @@ def _add(sums: dict[int, _Sum], logits: Tensor, rows: Sequence[Row], start: int,
     """Add what these logits say; the first of them is that of position `start`."""
     where = [one for number, row in enumerate(rows) for one in _positions(number, row, start, logits.shape[1])]
     size = max(SLICE_BYTES // (4 * logits.shape[2]), 1)
-    for low in range(0, len(where), size):
-        part = where[low : low + size]
-        text, column, target, _ = torch.tensor(part, device=logits.device).unbind(1)
-        chosen = logits[text, column].to(dtype)  # (positions, vocabulary)
-        own = chosen.gather(1, target[:, None])[:, 0] - chosen.logsumexp(1)
-        greedy = chosen.argmax(1) == target
-        for (*_, request), value, same in zip(part, own.tolist(), greedy.tolist(), strict=True):
-            sums[request].log_likelihood += value
-            sums[request].greedy &= same
+    found = [_look(logits, where[low : low + size], dtype) for low in range(0, len(where), size)]
+    if not found:
+        return
+    values, same = (torch.cat(part).tolist() for part in zip(*found, strict=True))
+    for (*_, request), value, greedy in zip(where, values, same, strict=True):
+        sums[request].log_likelihood += value
+        sums[request].greedy &= greedy
+
+
+def _look(logits: Tensor, where: list[Tokens], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Log-likelihood of each target, and whether it is the likeliest token, (positions,) each."""
+    text, column, target, _ = torch.tensor(where, device=logits.device).unbind(1)
+    chosen = logits[text, column].to(dtype)  # (positions, vocabulary)
+    return chosen.gather(1, target[:, None])[:, 0] - chosen.logsumexp(1), chosen.argmax(1) == target
 
 
 def _positions(number: int, row: Row, start: int, count: int) -> Iterator[Tokens]:

@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from rope_scaling.eval.engine.prefixes import common_prefix
 from rope_scaling.eval.engine.reader import Reader
-from rope_scaling.eval.engine.room import release
+from rope_scaling.eval.engine.room import release, tensors_of
 from rope_scaling.eval.engine.rows import Tokens
 
 
@@ -72,8 +72,7 @@ def _layers(cache: DynamicCache) -> list[Any]:
 
 def _repeated(cache: DynamicCache, texts: int) -> DynamicCache:
     """A cache of its own with the same keys and values for several texts."""
-    states = [state for layer in _layers(cache) for state in (layer.keys, layer.values, *(layer.held or ()))]
-    shared = {id(state): state for state in states}
+    shared = {id(state): state for layer in _layers(cache) for state in tensors_of(layer)}
     repeated = copy.deepcopy(cache, shared)  # all but keys and values is copied: a patched model's notes too
     repeated.batch_repeat_interleave(texts)
     return repeated
