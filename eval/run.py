@@ -87,7 +87,7 @@ def run_job(job: Job, out: Console, err: Console) -> None:
     if job.output:
         write_json(job.output, record, force=job.force)
         out.print(f"wrote {job.output}", soft_wrap=True, highlight=False, markup=False)
-        out.print(f"rope-scaling report {job.output} makes a page of it", soft_wrap=True, highlight=False, markup=False)
+        err.print(f"rope-scaling report {job.output} makes a page of it", soft_wrap=True, highlight=False, markup=False)
 
 
 def _perplexity(
