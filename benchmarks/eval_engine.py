@@ -1,6 +1,6 @@
 """lm-eval's own model against `rope-hf` on the same requests: memory, tokens computed, seconds; ratios of one run.
 
-    python benchmarks/eval_engine.py                       # all of it: 25 minutes of one core
+    python benchmarks/eval_engine.py                       # all of it: 13 minutes of one core
     python benchmarks/eval_engine.py needle keyed --length 2048
 
 Random weights in the shape of SmolLM2-135M (vocabulary 49152), float32, on the CPU; texts and tokenizer are those that
