@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rope_scaling.eval.report.record import Record, Row
-from rope_scaling.eval.stats import Interval, PairedDifference, nll_interval, paired_nll
-from rope_scaling.eval.verdict import BLOCK, LEAST_BLOCKS
+from rope_scaling.eval.stats import Interval, PairedDifference, block_interval, paired_blocks
+from rope_scaling.eval.verdict import LEAST_BLOCKS
 
 _MOST_POINTS = 40
 """On a curve: more cannot be told apart."""
@@ -35,7 +35,7 @@ def within(record: Record, row: Row, start: int, stop: int) -> Tensor:
 
 def interval(blocks: Tensor) -> Interval | None:
     """Return the mean of blocks with its 95 % interval; None where they are too few."""
-    return nll_interval(_tokens(blocks)) if blocks.numel() >= LEAST_BLOCKS else None
+    return block_interval(blocks) if blocks.numel() >= LEAST_BLOCKS else None
 
 
 def difference(record: Record, first: Row, second: Row, start: int, stop: int) -> PairedDifference | None:
@@ -43,7 +43,7 @@ def difference(record: Record, first: Row, second: Row, start: int, stop: int) -
     blocks = within(record, first, start, stop)
     if blocks.numel() < LEAST_BLOCKS:
         return None
-    return paired_nll(_tokens(blocks), _tokens(within(record, second, start, stop)))
+    return paired_blocks(blocks, within(record, second, start, stop))
 
 
 def curve(record: Record, row: Row, minus: Row | None = None) -> tuple[Point, ...]:
@@ -74,8 +74,3 @@ def _groups(texts: int, count: int, cut: int) -> Iterator[tuple[int, int]]:
 
 def _blocks(row: Row) -> Tensor:
     return torch.tensor(row.block_nll, dtype=torch.float64)  # (texts, blocks)
-
-
-def _tokens(blocks: Tensor) -> Tensor:
-    """Return tokens whose blocks have these means: `rope_scaling.eval.stats` takes tokens."""
-    return blocks.repeat_interleave(BLOCK, dim=-1)

@@ -89,7 +89,7 @@ def _against(record: Record, window: Row) -> Chart:
         f"unpatched model, so what lies above it there is the tax on short texts.{leaves}"
     )
     figure = _figure(record, traces, y)
-    figure["layout"]["shapes"].append(_rule("y", 0, "10px,4px", 2.5))
+    figure["layout"]["shapes"].append(rule("y", 0, "10px,4px", 2.5))
     return Chart("against-window", "Against simply cutting the text", note, figure)
 
 
@@ -106,7 +106,7 @@ def _line(
         "meta": number,
         "legendgroup": str(number),
         "x": x,
-        "y": [_rounded(shown(point.mean)) for point in points],
+        "y": [rounded(shown(point.mean)) for point in points],
         "customdata": [[point.start, point.stop] for point in points],
         "hovertemplate": f"tokens %{{customdata[0]}}-%{{customdata[1]}}: {hover}<extra>%{{fullData.name}}</extra>",
         **style,
@@ -123,7 +123,7 @@ def _line(
         "legendgroup": str(number),
         "showlegend": False,
         "x": [at for at, _, _ in known] + [at for at, _, _ in reversed(known)],
-        "y": [_rounded(shown(low)) for _, low, _ in known] + [_rounded(shown(high)) for _, _, high in reversed(known)],
+        "y": [rounded(shown(low)) for _, low, _ in known] + [rounded(shown(high)) for _, _, high in reversed(known)],
         "fill": "toself",
         "fillcolor": faint(style["line"]["color"]),
         "line": {"width": 0},
@@ -132,7 +132,8 @@ def _line(
     return [band, line]
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number with the digits that a picture shows."""
     return float(f"{value:.6g}")
 
 
@@ -143,13 +144,13 @@ def _figure(record: Record, traces: list[dict[str, Any]], y: dict[str, Any]) -> 
     x = axis("position in the text (tokens, k = 1024)", range=[0, last], tickvals=ticks, ticktext=[*map(short, ticks)])
     drawn = layout(400, xaxis=x, yaxis=y, margin={"l": 60, "r": 16, "t": 24, "b": 50}, shapes=[])
     if record.length <= last:
-        drawn["shapes"].append(_rule("x", record.length, "solid", 1.2))
+        drawn["shapes"].append(rule("x", record.length, "solid", 1.2))
         label = {"text": f"L = {short(record.length)}", "x": record.length, "y": 1, "yref": "paper"}
         drawn["annotations"] = [label | {"showarrow": False, "yanchor": "bottom"}]
     return {"data": traces, "layout": drawn}
 
 
-def _rule(axis_name: str, at: float, dash: str, width: float) -> dict[str, Any]:
+def rule(axis_name: str, at: float, dash: str, width: float) -> dict[str, Any]:
     """Return a line across the picture."""
     other = "y" if axis_name == "x" else "x"
     return {

@@ -22,9 +22,8 @@ def checkpoint_name(record: Record) -> str:
 
 
 def command(record: Record) -> str:
-    """Return what was typed, but for the place of the program."""
-    program, *arguments = record.command
-    return shlex.join([re.split(r"[/\\]", program)[-1], *arguments])
+    """Return what was typed, a line each time, but for the place of the program."""
+    return "\n".join(shlex.join([re.split(r"[/\\]", program)[-1], *rest]) for program, *rest in record.commands)
 
 
 def about(record: Record) -> tuple[tuple[str, str], ...]:

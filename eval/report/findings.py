@@ -85,7 +85,8 @@ def findings(record: Record) -> tuple[Finding, ...]:
     """Return one for each scheme, in the order of the run."""
     rows = {row.scheme: row for row in record.rows if row.scheme != WINDOW}
     keys = {one.scheme: one for one in record.keys}
-    found = [_finding(record, name, rows.get(name), keys.get(name)) for name in dict.fromkeys([*rows, *keys])]
+    asked = [one.scheme for task in record.tasks for one in task.schemes if one.scheme != WINDOW]
+    found = [_finding(record, name, rows.get(name), keys.get(name)) for name in dict.fromkeys([*rows, *keys, *asked])]
     return tuple(_judged(found))
 
 
@@ -134,7 +135,8 @@ def _effect(record: Record, row: Row, window: Row) -> float | None:
     last = row.ranges[-1].stop
     blocks = within(record, row, record.length, last) - within(record, window, record.length, last)
     spread = blocks.std().item() if blocks.numel() > 1 else 0.0
-    return blocks.mean().item() / spread if spread else None
+    mean = blocks.mean().item()
+    return mean / spread if spread > abs(mean) / 1e6 else None  # what is below is the rounding of equal differences
 
 
 def _judged(found: list[Finding]) -> Iterable[Finding]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from rope_scaling.eval.images import need_plotly
@@ -15,9 +15,11 @@ from rope_scaling.eval.report.heat import heat_charts
 from rope_scaling.eval.report.markdown import link, markdown
 from rope_scaling.eval.report.page import page
 from rope_scaling.eval.report.pictures import draw, picture_paths
-from rope_scaling.eval.report.record import read_record
+from rope_scaling.eval.report.record import read_record, record_file
+from rope_scaling.eval.report.task_charts import charts_of
+from rope_scaling.eval.report.tasks import task_findings
 from rope_scaling.eval.report.words import verdict
-from rope_scaling.eval.results import refuse_existing
+from rope_scaling.eval.results import refuse_existing, write_whole
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ReportJob:
     """One call of `rope-scaling report`.
 
     Attributes:
-        record: what `rope-scaling eval -o` wrote.
+        record: what `rope-scaling eval -o` wrote, a file or the folder of a run.
         output: the page; beside the record unless given.
         images: folder for every chart as PNG and SVG; None for none.
         summary: the Markdown file; None for none.
@@ -40,7 +42,7 @@ class ReportJob:
     @property
     def page(self) -> Path:
         """Where the page goes."""
-        return self.output or self.record.with_suffix(".html")
+        return self.output or record_file(self.record).with_suffix(".html")
 
     def __post_init__(self) -> None:
         if self.page.suffix.lower() not in (".html", ".htm"):
@@ -58,25 +60,26 @@ def run_report(job: ReportJob) -> tuple[Path, ...]:
     """
     record = read_record(job.record)
     _need(job)
-    charts = (*curve_charts(record), *heat_charts(record))
+    tasks = task_findings(record)
+    charts = (*curve_charts(record), *heat_charts(record), *chain(*charts_of(record, tasks)))
     pictures = picture_paths(charts, job.images) if job.images else []
     targets = [job.page, *([job.summary] if job.summary else []), *(path for _, path in pictures)]
     for path in targets:
-        if path.resolve() == job.record.resolve():
+        if path.resolve() == record_file(job.record).resolve():
             raise ValueError(f"{path} is the record itself: name another file to write")
         refuse_existing(path, job.force)
     if job.images and job.images.exists() and not job.images.is_dir():
         raise ValueError(f"{job.images} is a file: name a folder for the images")
     found = findings(record)
-    verdicts = [verdict(record, one) for one in found]
-    contents = {job.page: page(record, found, verdicts).encode()}
+    verdicts = [verdict(record, one, tasks) for one in found]
+    contents = {job.page: page(record, found, verdicts, tasks).encode()}
     if job.summary:
         summary = job.summary
         shown = [(chart, link(path, summary)) for chart, path in pictures if path.suffix == ".png"]
-        contents[summary] = markdown(record, found, verdicts, shown).encode()
+        contents[summary] = markdown(record, found, verdicts, shown, tasks).encode()
     contents |= draw(pictures, checkpoint_name(record))
     for path, content in contents.items():
-        _write(path, content, job.force)
+        write_whole(path, content, force=job.force)
     return tuple(contents)
 
 
@@ -86,13 +89,3 @@ def _need(job: ReportJob) -> None:
         raise ModuleNotFoundError('reports need jinja2: pip install "rope-scaling[report]"')
     if job.images and find_spec("kaleido") is None:
         raise ModuleNotFoundError("--images needs kaleido: pip install kaleido, or leave it out")
-
-
-def _write(path: Path, content: bytes, force: bool) -> None:
-    """Write a whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        whole = Path(scratch) / path.name
-        whole.write_bytes(content)
-        refuse_existing(path, force)  # someone may have written it meanwhile
-        whole.replace(path)

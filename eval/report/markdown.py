@@ -8,17 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from rope_scaling.eval.report import tables
+from rope_scaling.eval.report import tables, task_tables
+from rope_scaling.eval.report.answers import agreement
 from rope_scaling.eval.report.charts import Chart
 from rope_scaling.eval.report.commands import about, checkpoint_name, command
 from rope_scaling.eval.report.findings import Finding
 from rope_scaling.eval.report.record import Record
+from rope_scaling.eval.report.tasks import TaskFinding
 from rope_scaling.eval.report.templating import render
 from rope_scaling.eval.report.words import Verdict
 
 
 def markdown(
-    record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict], pictures: Sequence[tuple[Chart, str]] = ()
+    record: Record,
+    found: Sequence[Finding],
+    verdicts: Sequence[Verdict],
+    pictures: Sequence[tuple[Chart, str]] = (),
+    tasks: Sequence[TaskFinding] = (),
 ) -> str:
     """Return the summary; `pictures` are charts and where they lie, seen from the file."""
     shown = [
@@ -26,6 +32,9 @@ def markdown(
         tables.effects(record, found),
         tables.answers(record, found),
         tables.passkeys(found),
+        task_tables.reached(tasks),
+        *(table for one in tasks for table in (task_tables.scores(one), task_tables.pairs(record, one))),
+        agreement(record),
     ]
     values = {
         "name": checkpoint_name(record),
@@ -34,10 +43,12 @@ def markdown(
         "tables": [table for table in shown if table],
         "pictures": pictures,
         "block": record.block,
+        "texts": bool(record.rows),
+        "questions": bool(record.keys or record.tasks),
         "command": command(record),
         "about": about(record),
     }
-    return render("summary.md.jinja", values, {"code": code, "cell": cell, "block": block})
+    return render("summary.md.jinja", values, {"code": code, "cell": cell, "block": block, "plain": plain})
 
 
 def code(text: str) -> str:
@@ -51,6 +62,12 @@ def code(text: str) -> str:
 def cell(text: str) -> str:
     """Return a code span that does not end a table's cell."""
     return code(text).replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows as it is; an underscore within a word means nothing to it."""
+    flat = re.sub(r"[\x00-\x1f\x7f\u2028\u2029]+", " ", text)
+    return re.sub(r"([\\`*\[\]{}<>|&~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))", r"\\\1", flat)
 
 
 def block(text: str) -> str:

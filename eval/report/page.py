@@ -6,37 +6,52 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
-from rope_scaling.eval.report import tables
-from rope_scaling.eval.report.charts import curve_charts
+from rope_scaling.eval.bins import short
+from rope_scaling.eval.report import tables, task_tables
+from rope_scaling.eval.report.answers import agreement, questions
+from rope_scaling.eval.report.charts import Chart, curve_charts
 from rope_scaling.eval.report.commands import about, command, title
 from rope_scaling.eval.report.findings import Finding
 from rope_scaling.eval.report.heat import NOTE, heat_charts
 from rope_scaling.eval.report.record import Record
-from rope_scaling.eval.report.style import line_style
+from rope_scaling.eval.report.style import line_style, numbers
+from rope_scaling.eval.report.task_charts import charts_of
+from rope_scaling.eval.report.tasks import TaskFinding
 from rope_scaling.eval.report.templating import asset, render
 from rope_scaling.eval.report.words import Verdict
 
+_UNFOLDED = 3
+"""Tasks that the page shows without being asked."""
 
-def page(record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict]) -> str:
+
+def page(
+    record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict], tasks: Sequence[TaskFinding] = ()
+) -> str:
     """Return the page; the same record gives the same page, byte for byte.
 
-    Foreign text is escaped by Jinja, and again for Plotly where a chart holds it. Should some slip through, the page's
-    security policy still forbids every script but the two of ours, by their hashes, and every request.
+    Foreign text is escaped by Jinja, and again for Plotly where a chart holds it; what the page's script shows goes
+    into text nodes. Should some slip through, the page's security policy still forbids every script but ours, by
+    their hashes, and every request.
     """
-    scripts = {"plotly": _plotly(), "own": asset("page.js")}
-    lines, heats = curve_charts(record), heat_charts(record)
+    scripts = {"plotly": _plotly(), "page": asset("page.js"), "answers": asset("answers.js")}
+    lines, heats, asked = curve_charts(record), heat_charts(record), charts_of(record, tasks)
     values = {
         "title": title(record),
         "record": record,
+        "length": short(record.length),
         "verdicts": verdicts,
         "lines": lines,
         "heats": heats,
         "heat_note": NOTE,
-        "figures": {chart.name: chart.figure for chart in (*lines, *heats)},
+        "figures": {chart.name: chart.figure for chart in (*lines, *heats, *chain(*asked))},
         "legend": _legend(record),
-        "tables": _tables(record, found),
+        "tables": _tables(record, found, tasks),
+        "tasks": [_task(record, finding, charts, len(tasks)) for finding, charts in zip(tasks, asked, strict=True)],
+        "bars": task_tables.bars(tasks),
+        "questions": questions(record),
         "about": about(record),
         "command": command(record),
         "style": asset("page.css"),
@@ -46,23 +61,44 @@ def page(record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict]) 
     return render("page.html.jinja", values)
 
 
-def _tables(record: Record, found: Sequence[Finding]) -> dict[str, tables.Table | None]:
+def _tables(record: Record, found: Sequence[Finding], tasks: Sequence[TaskFinding]) -> dict[str, tables.Table | None]:
     return {
         "perplexities": tables.perplexities(record),
         "effects": tables.effects(record, found),
         "answers": tables.answers(record, found),
         "passkeys": tables.passkeys(found),
         "points": tables.points(record),
+        "reached": task_tables.reached(tasks),
+        "agreement": agreement(record),
+    }
+
+
+def _task(record: Record, finding: TaskFinding, charts: Sequence[Chart], tasks: int) -> dict[str, Any]:
+    """Return what the page shows of one task; of many, only what is asked for is unfolded."""
+    task = finding.task
+    return {
+        "name": task.name,
+        "nats": not task.higher_is_better,
+        "open": tasks <= _UNFOLDED or task is record.tasks[0],
+        "line": charts[0],
+        "heats": charts[1:],
+        "scores": task_tables.scores(finding),
+        "pairs": task_tables.pairs(record, finding),
+        "pairs_note": task_tables.pairs_note(task),
+        "reaches": [(one.scheme, task_tables.reach_text(one.holds)) for one in finding.schemes if one.holds],
+        "questions": len({answer.key for asked in task.schemes for answer in asked.answers}),
     }
 
 
 def _legend(record: Record) -> list[dict[str, Any]]:
     """Return a button's look for each scheme of the curves."""
+    drawn = {row.scheme for row in record.rows} | {asked.scheme for task in record.tasks for asked in task.schemes}
     looks = []
-    for number, row in enumerate(record.rows):
-        line = line_style(row.scheme, number)["line"]
+    for scheme, number in numbers(record).items():
+        line = line_style(scheme, number)["line"]
         dash = "none" if line["dash"] == "solid" else line["dash"].replace("px", "")
-        looks.append({"scheme": row.scheme, "color": line["color"], "dash": dash, "number": number})
+        if scheme in drawn:
+            looks.append({"scheme": scheme, "color": line["color"], "dash": dash, "number": number})
     return looks
 
 

@@ -41,9 +41,23 @@ class Part:
         """Return all values, strings and numbers, as strings."""
         return {key: self._scalar(value, key) for key, value in self}
 
-    def strings(self, key: str) -> list[str]:
-        """Return a list of strings."""
-        return [self._string(one, key) for one in self._list(key)]
+    def strings(self, key: str, *, some: bool = True) -> list[str]:
+        """Return a list of strings; `some` of them: at least one."""
+        return [self._string(one, key) for one in self._list(key, some)]
+
+    def lists_of_strings(self, key: str) -> list[list[str]]:
+        """Return a list of lists of strings, at least one each."""
+        rows = self._list(key)
+        if not all(isinstance(row, list) and row for row in rows):
+            raise self.broken(f"has {key!r} that is no list of lists")
+        return [[self._string(one, key) for one in row] for row in rows]
+
+    def flag(self, key: str) -> bool:
+        """Return true or false."""
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise self.broken(f"has {key!r} = {value!r:.40}, which is neither true nor false")
+        return value
 
     def number(self, key: str) -> float:
         """Return a finite number."""
@@ -67,9 +81,9 @@ class Part:
         """Return an object."""
         return Part(self._get(key), self.file, self._inside(key))
 
-    def parts(self, key: str) -> list[Part]:
-        """Return a list of objects, at least one."""
-        found = self._list(key)
+    def parts(self, key: str, *, some: bool = True) -> list[Part]:
+        """Return a list of objects; `some` of them: at least one."""
+        found = self._list(key, some)
         return [Part(one, self.file, f"{self._inside(key)}[{number}]") for number, one in enumerate(found)]
 
     def named(self) -> list[tuple[str, Part]]:
@@ -78,13 +92,20 @@ class Part:
             raise self.broken("is empty")
         return [(key, Part(value, self.file, self._inside(key))) for key, value in self]
 
-    def table(self, key: str, most: float) -> list[list[float]]:
+    def table(self, key: str, most: float) -> list[tuple[float, ...]]:
         """Return a list of lists of numbers whose size is at most `most`."""
         rows = self._list(key)
         if not all(isinstance(row, list) and row for row in rows):
             raise self.broken(f"has {key!r} that is no list of lists")
-        found = [[self._number(one, key) for one in row] for row in rows]
-        if max(abs(one) for row in found for one in row) > most:
+        return [self._numbers(row, key, most) for row in rows]
+
+    def numbers(self, key: str, most: float) -> tuple[float, ...]:
+        """Return numbers whose size is at most `most`, at least one."""
+        return self._numbers(self._list(key), key, most)
+
+    def _numbers(self, values: list[Any], key: str, most: float) -> tuple[float, ...]:
+        found = tuple(self._number(one, key) for one in values)
+        if max(abs(one) for one in found) > most:
             raise self.broken(f"has numbers in {key!r} beyond {most:g}, which nothing can have scored")
         return found
 
@@ -93,16 +114,16 @@ class Part:
             raise self.broken(f"has no {key!r}")
         return self.value[key]
 
-    def _list(self, key: str) -> list[Any]:
+    def _list(self, key: str, some: bool = True) -> list[Any]:
         value = self._get(key)
-        if not isinstance(value, list) or not value:
-            raise self.broken(f"has {key!r} that is no list of at least one")
+        if not isinstance(value, list) or (some and not value):
+            raise self.broken(f"has {key!r} that is no list" + (" of at least one" if some else ""))
         return value
 
     def _string(self, value: Any, key: str) -> str:
         if not isinstance(value, str):
             raise self.broken(f"has {key!r} = {value!r:.40}, which is no text")
-        return value
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character is no text
 
     def _scalar(self, value: Any, key: str) -> str:
         return value if isinstance(value, str) else f"{self._number(value, key):.15g}"

@@ -10,9 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from rope_scaling.eval.bins import Bin
+from rope_scaling.eval.report.asked import Task, read_tasks
 from rope_scaling.eval.report.reading import Part
 
-KIND, FORMAT = "rope-scaling eval", 2
+KIND, FORMATS = "rope-scaling eval", (2, 3)
 _MOST_NATS = 300
 """A token: its perplexity, and that of any mean, is still a float."""
 
@@ -78,34 +79,42 @@ class Record:
         about: what else is known of the checkpoint: `model_type`, `dtype`, `device`.
         length: L, the trained length, in tokens.
         versions: of what made the numbers.
-        command: as it was started.
+        commands: as they were typed; several may have added to one run.
         text: of what was read: `name`, `sha256`, `texts`, `tokens`; empty where nothing was.
         stride: tokens that the window of `window` moves by.
         block: tokens of a block.
         rows: one for each scheme, `window` among them where it was run.
         keys: one for each scheme that was asked for passkeys.
+        tasks: what else was asked.
     """
 
     checkpoint: str
     about: Mapping[str, str]
     length: int
     versions: Mapping[str, str]
-    command: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
     text: Mapping[str, str]
     stride: int | None
     block: int
     rows: tuple[Row, ...]
     keys: tuple[Keys, ...]
+    tasks: tuple[Task, ...] = ()
+
+
+def record_file(path: Path) -> Path:
+    """Return the record that a path names: itself, or the one in a folder that a run was kept in."""
+    return path / "run.json" if path.is_dir() and (path / "run.json").is_file() else path
 
 
 def read_record(path: Path) -> Record:
-    """Return what a file holds.
+    """Return what a file, or the folder of a run, holds.
 
     Raises:
         ValueError: It is no record, one of another version, or one that is broken; the message says where.
     """
+    path = record_file(path)
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: name the JSON file that `rope-scaling eval -o` wrote")
+        raise ValueError(f"{path} is a folder without run.json: name what `rope-scaling eval -o` wrote")
     if not path.is_file():
         raise ValueError(f"no record {str(path)!r}: `rope-scaling eval ... -o {path.name}` writes one")
     try:
@@ -121,18 +130,20 @@ def read_record(path: Path) -> Record:
 
 
 def _check_format(name: str, number: object) -> None:
-    if number == FORMAT:
+    if number in FORMATS and not isinstance(number, bool):
         return
-    later = isinstance(number, int) and number > FORMAT
+    later = isinstance(number, int) and number > FORMATS[-1]
     remedy = "install the rope-scaling that wrote it" if later else "run its command again (the record holds it)"
-    raise ValueError(f"{name} is a record of format {number!r}, this version reads {FORMAT}: {remedy}")
+    raise ValueError(
+        f"{name} is a record of format {number!r}, this version reads {' and '.join(map(str, FORMATS))}: {remedy}"
+    )
 
 
 def _record(root: Part) -> Record:
     checkpoint = root.part("checkpoint")
     read = "rows" in root
-    if not read and "passkey" not in root:
-        raise root.broken("holds neither 'rows' nor 'passkey'")
+    if not (read or "passkey" in root or "tasks" in root):
+        raise root.broken("holds neither 'rows' nor 'passkey' nor 'tasks'")
     rows = tuple(_row(part) for part in root.parts("rows")) if read else ()
     block = root.count("block", 1) if read else 1
     _check_alike(root, rows, block)
@@ -141,13 +152,20 @@ def _record(root: Part) -> Record:
         about={key: checkpoint.text(key) for key in ("model_type", "dtype", "device")},
         length=checkpoint.count("original_max_position_embeddings", 1),
         versions=root.part("versions").texts(),
-        command=tuple(root.strings("command")),
+        commands=_commands(root),
         text=root.part("text").texts() if read else {},
         stride=root.part("window").count("stride", 1) if read else None,
         block=block,
         rows=rows,
         keys=tuple(_keys(name, part) for name, part in root.part("passkey").named()) if "passkey" in root else (),
+        tasks=read_tasks(root) if "tasks" in root else (),
     )
+
+
+def _commands(root: Part) -> tuple[tuple[str, ...], ...]:
+    """Return what made the run; format 2 holds the last command only."""
+    last = tuple(root.strings("command"))
+    return tuple(map(tuple, root.lists_of_strings("commands"))) if "commands" in root else (last,)
 
 
 def _row(part: Part) -> Row:
@@ -158,7 +176,7 @@ def _row(part: Part) -> Row:
         scheme=part.text("scheme"),
         max_length=None if part.empty("max_length") else part.count("max_length", 1),
         ranges=ranges,
-        block_nll=tuple(tuple(texts) for texts in part.table("block_nll", _MOST_NATS)),
+        block_nll=tuple(part.table("block_nll", _MOST_NATS)),
         tax=None if part.empty("short_context_tax") else part.number("short_context_tax"),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rope_scaling.eval.compare import WINDOW
+from rope_scaling.eval.report.record import Record
 
 GREY = "#7F7F7F"
 # each at least 3:1 on the page's light ground and on its dark one, so a chart needs no redrawing for the other
@@ -12,6 +13,13 @@ COLORS = ("#D55E00", "#0072B2", "#00916B", "#B65C94", "#8468D9", "#97722F")
 DASHES = ("solid", "6px,3px", "2px,3px", "9px,3px,2px,3px", "12px,4px", "4px,2px", "8px,2px,2px,2px,2px,2px")
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "x")
 FONT = "system-ui, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+
+
+def numbers(record: Record) -> dict[str, int]:
+    """Return a number for each scheme of a record: the same look in every chart."""
+    names = [row.scheme for row in record.rows] + [keys.scheme for keys in record.keys]
+    names += [asked.scheme for task in record.tasks for asked in task.schemes]
+    return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
 def line_style(scheme: str, number: int) -> dict[str, Any]:

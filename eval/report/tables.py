@@ -103,12 +103,13 @@ def _past(one: Finding) -> tuple[str, ...]:
         f"{signed(past.mean, 3)} ({signed(past.low, 3)} to {signed(past.high, 3)})",
         percent(ratio(past.mean)),
         NONE if one.effect is None else signed(one.effect, 2),
-        NONE if one.p_value is None else _p(one.p_value),
+        NONE if one.p_value is None else p_text(one.p_value),
         one.beats or "not measured",
     )
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """Return a p-value as it is read."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rope_scaling.eval.bins import short
 from rope_scaling.eval.report.findings import Finding, baseline
 from rope_scaling.eval.report.record import Record
+from rope_scaling.eval.report.task_words import holds_clause, holds_label, versus_clause, versus_label
+from rope_scaling.eval.report.tasks import TaskFinding
 from rope_scaling.eval.stats import EffectiveLength, Interval
 
 
@@ -19,6 +22,7 @@ class Verdict:
         sees: how far, as a label.
         costs: what short texts pay, as a label.
         beats: `yes`, `no`, `undecided` or `not measured`.
+        answers: on how many tasks it answers more than the unpatched model past L; empty where nothing tells.
         sentence: all of it, to be read after the scheme's name and a colon.
         notes: what keeps the numbers from meaning what they seem to.
     """
@@ -27,23 +31,27 @@ class Verdict:
     sees: str
     costs: str
     beats: str
+    answers: str
     sentence: str
     notes: tuple[str, ...]
 
 
-def verdict(record: Record, finding: Finding) -> Verdict:
-    """Put a finding into words."""
-    clauses = [_sees(record, finding)]
-    if finding.scaled:
-        clauses.append(_costs(record, finding))
-    clauses.append(_beats(record, finding))
-    sentence = f"{'; '.join(clauses)}."
+def verdict(record: Record, finding: Finding, tasks: Sequence[TaskFinding] = ()) -> Verdict:
+    """Put a finding, and what the tasks say of the same scheme, into words."""
+    holds, versus = holds_clause(tasks, finding.scheme), versus_clause(record, tasks, finding.scheme)
+    clauses = [part for part in (holds, versus) if part]
+    if finding.found or finding.reads or not clauses:
+        clauses.insert(0, _sees(record, finding))
+    if record.rows or not record.tasks:
+        clauses += [_costs(record, finding)] if finding.scaled else []
+        clauses.append(_beats(record, finding))
     return Verdict(
         finding.scheme,
-        _sees_label(record, finding),
+        _sees_label(record, finding, holds_label(tasks, finding.scheme)),
         _costs_label(finding),
         finding.beats or "not measured",
-        sentence,
+        versus_label(tasks, finding.scheme) or "",
+        f"{'; '.join(clauses)}.",
         tuple(_notes(record, finding)),
     )
 
@@ -61,7 +69,7 @@ def percent(value: float) -> str:
 
 def count(shares: Interval) -> str:
     """Return found and asked: `9 of 10`."""
-    return f"{shares.mean * shares.count:.10g} of {shares.count}"
+    return f"{round(shares.mean * shares.count, 2):.10g} of {shares.count}"
 
 
 def _sees(record: Record, finding: Finding) -> str:
@@ -138,7 +146,9 @@ def _unmeasured(record: Record, finding: Finding) -> str:
     return "too few tokens: longer --lengths or more --texts"
 
 
-def _sees_label(record: Record, finding: Finding) -> str:
+def _sees_label(record: Record, finding: Finding, holds: str | None) -> str:
+    if holds is not None:
+        return holds
     if finding.finds is not None and finding.found:
         if finding.finds.at_most == 0:
             return f"not to {short(min(finding.found))}"
@@ -161,8 +171,13 @@ def _notes(record: Record, finding: Finding) -> list[str]:
     notes = []
     reached = list(finding.found or ())
     reached += [row.ranges[-1].stop for row in record.rows if row.scheme == finding.scheme]
+    asked = [one for task in record.tasks if (one := task.asked(finding.scheme))]
+    reached += [score.length for one in asked for score in one.scores]
     if finding.max_length is not None and finding.max_length < max(reached):
         notes.append(f"Made for {short(finding.max_length)} tokens, measured to {short(max(reached))}.")
     if finding.truncated:
         notes.append(f"{finding.truncated} passkey questions were longer than the model and lost their beginning.")
+    lost = sum(one.truncated for one in asked)
+    if lost:
+        notes.append(f"{lost} requests of tasks were longer than the model and lost their beginning.")
     return notes

@@ -3,8 +3,9 @@
 from rope_scaling.eval.intervals import wilson
 from rope_scaling.eval.stats.corrections import holm
 from rope_scaling.eval.stats.effective import THRESHOLDS, Answer, EffectiveLength, effective_length
-from rope_scaling.eval.stats.intervals import Interval, nll_interval, score_interval
-from rope_scaling.eval.stats.paired import PairedDifference, mcnemar, paired_nll, paired_scores
+from rope_scaling.eval.stats.intervals import Interval, block_interval, nll_interval, score_interval
+from rope_scaling.eval.stats.paired import PairedDifference, paired_blocks, paired_nll, paired_scores
+from rope_scaling.eval.stats.shares import mcnemar, paired_answers, paired_shares
 
 __all__ = [
     "THRESHOLDS",
@@ -12,12 +13,16 @@ __all__ = [
     "EffectiveLength",
     "Interval",
     "PairedDifference",
+    "block_interval",
     "effective_length",
     "holm",
     "mcnemar",
     "nll_interval",
+    "paired_answers",
+    "paired_blocks",
     "paired_nll",
     "paired_scores",
+    "paired_shares",
     "score_interval",
     "wilson",
 ]

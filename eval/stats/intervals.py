@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from rope_scaling.eval.intervals import wilson
-from rope_scaling.eval.verdict import BLOCK, LEAST_BLOCKS, block_means
+from rope_scaling.eval.verdict import LEAST_BLOCKS, block_means
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def score_interval(scores: Sequence[float], confidence: float = 0.95) -> Interva
 
 
 def nll_interval(nll: Tensor, confidence: float = 0.95) -> Interval:
-    """Return the interval for the mean nats per token, from means of `BLOCK` neighbouring tokens.
+    """Return the interval for the mean nats per token, from means of 64 neighbouring tokens.
 
     Args:
         nll: of each token, (tokens,) or (texts, tokens); a shorter last block of a text is left out.
@@ -51,10 +51,23 @@ def nll_interval(nll: Tensor, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: Fewer than `LEAST_BLOCKS` blocks.
     """
-    means = block_means(nll).flatten()
+    return block_interval(block_means(nll), confidence)
+
+
+def block_interval(means: Tensor, confidence: float = 0.95) -> Interval:
+    """Return the interval for the mean nats per token, from means of blocks of neighbouring tokens.
+
+    Args:
+        means: of the tokens of each block, (blocks,) or (texts, blocks).
+        confidence: how often the interval holds the true mean.
+
+    Raises:
+        ValueError: Fewer than `LEAST_BLOCKS` blocks.
+    """
+    means = means.double().flatten()
     if len(means) < LEAST_BLOCKS:
         raise ValueError(
-            f"{len(means)} blocks of {BLOCK} tokens tell no interval, {LEAST_BLOCKS} are needed: score more tokens"
+            f"{len(means)} blocks of tokens tell no interval, {LEAST_BLOCKS} are needed: score more tokens"
         )
     mean, error = means.mean().item(), means.std().item() / math.sqrt(len(means))
     half = error * float(stats.t.ppf((1 + checked_confidence(confidence)) / 2, len(means) - 1))

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from rope_scaling.eval.stats.intervals import checked_confidence
-from rope_scaling.eval.verdict import BLOCK, LEAST_BLOCKS, block_means
+from rope_scaling.eval.verdict import LEAST_BLOCKS, block_means
 
 RESAMPLES = 9999
 LEAST_PAIRS = 8
@@ -39,23 +39,6 @@ class PairedDifference:
     count: int
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Return the exact two-sided p-value of two schemes being right equally often (McNemar 1947).
-
-    Only questions that one got right and the other did not tell anything: under equality each of those is a coin.
-
-    Args:
-        first: whether each question was answered right by one scheme.
-        second: the same of the other, on the same questions.
-    """
-    _refuse_unpaired(first, second)
-    pairs = list(zip(_right(first), _right(second), strict=True))
-    only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
-    if only_first + only_second == 0:
-        return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
-
-
 def paired_scores(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> PairedDifference:
     """Compare scores from 0 to 1 on the same questions by a bootstrap over the questions.
 
@@ -64,14 +47,14 @@ def paired_scores(first: Sequence[float], second: Sequence[float], confidence: f
     Raises:
         ValueError: Fewer than `LEAST_PAIRS` questions.
     """
-    _refuse_unpaired(first, second)
+    refuse_unpaired(first, second)
     if len(first) < LEAST_PAIRS:
         raise ValueError(f"{len(first)} questions tell nothing, {LEAST_PAIRS} are needed: ask more")
     return _compared(np.asarray(first, dtype=float) - np.asarray(second, dtype=float), confidence)
 
 
 def paired_nll(first: Tensor, second: Tensor, confidence: float = 0.95) -> PairedDifference:
-    """Compare nats per token on the same tokens by a bootstrap over blocks of `BLOCK` tokens.
+    """Compare nats per token on the same tokens by a bootstrap over blocks of 64 tokens.
 
     Args:
         first: nats of each token under one scheme, (tokens,) or (texts, tokens).
@@ -85,10 +68,27 @@ def paired_nll(first: Tensor, second: Tensor, confidence: float = 0.95) -> Paire
         raise ValueError(
             f"paired scores must be of the same tokens, got shapes {tuple(first.shape)} and {tuple(second.shape)}"
         )
-    means = block_means(first.double() - second.double()).flatten()
-    if len(means) < LEAST_BLOCKS:
-        raise ValueError(f"{len(means)} blocks of {BLOCK} tokens tell nothing, {LEAST_BLOCKS} are needed: score more")
-    return _compared(means.numpy(), confidence)
+    return paired_blocks(block_means(first), block_means(second), confidence)
+
+
+def paired_blocks(first: Tensor, second: Tensor, confidence: float = 0.95) -> PairedDifference:
+    """Compare nats per token on the same tokens, given as means of the same blocks of neighbouring tokens.
+
+    Args:
+        first: mean nats per token of each block under one scheme, (blocks,) or (texts, blocks).
+        second: the same of the other.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: Other shapes, or fewer than `LEAST_BLOCKS` blocks.
+    """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"paired blocks must be of the same tokens, got shapes {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+    if first.numel() < LEAST_BLOCKS:
+        raise ValueError(f"{first.numel()} blocks of tokens tell nothing, {LEAST_BLOCKS} are needed: score more")
+    return _compared((first.double() - second.double()).flatten().numpy(), confidence)
 
 
 def _compared(differences: Any, confidence: float) -> PairedDifference:
@@ -98,8 +98,8 @@ def _compared(differences: Any, confidence: float) -> PairedDifference:
     """
     checked_confidence(confidence)
     mean, count = float(differences.mean()), len(differences)
-    if count < 2 or np.all(differences == differences[0]):
-        return PairedDifference(mean, mean, mean, 1.0 if mean == 0 or count < 2 else 0.0, confidence, count)
+    if count < 2 or np.all(differences == differences[0]):  # of all flips, only none and all are as far from 0
+        return PairedDifference(mean, mean, mean, 2.0 ** (1 - count) if mean else 1.0, confidence, count)
     low, high = _bootstrap_t(differences, confidence)
     flipped = stats.permutation_test(
         (differences,),
@@ -134,13 +134,7 @@ def _batches(count: int) -> list[int]:
     return [min(size, RESAMPLES - done) for done in range(0, RESAMPLES, size)]
 
 
-def _right(answers: Sequence[bool]) -> list[bool]:
-    wrong = [answer for answer in answers if answer not in (0, 1)]
-    if wrong:
-        raise ValueError(f"answers must be right or wrong, got {wrong[0]!r}: compare partial credit by paired_scores")
-    return [bool(answer) for answer in answers]
-
-
-def _refuse_unpaired(first: Sequence[Any], second: Sequence[Any]) -> None:
+def refuse_unpaired(first: Sequence[Any], second: Sequence[Any]) -> None:
+    """Raise ValueError where two schemes' answers cannot be to the same questions."""
     if len(first) != len(second) or len(first) == 0:
         raise ValueError(f"paired answers must be to the same questions, got {len(first)} and {len(second)}")

@@ -36,6 +36,36 @@ def test_what_eval_writes_report_reads(tmp_path: Path) -> None:
         assert (f"{value:.2f}" if value < 1000 else f"{value:.0f}") in card
 
 
+def test_what_eval_asks_and_hears_report_shows_and_compare_pairs(tmp_path: Path) -> None:
+    checkpoint, run = tiny_checkpoint(tmp_path / "checkpoint"), tmp_path / "run"
+    schemes = ("--scheme", "none", "--scheme", "linear:factor=2")
+    asked = ("--tasks", "rope_passkey_mc,rope_passkey", "--lengths", "400,640", "--depths", "0,1", "--samples", "2")
+    done = call("eval", checkpoint, *asked, *schemes, "-o", run)
+    assert done.exit_code == 0, done.output
+    assert call("report", run).output.splitlines() == [f"wrote {run / 'run.html'}"]
+    page = (run / "run.html").read_text(encoding="utf-8")
+    shown = json.loads(page.split('id="questions">', 1)[1].split("</script>", 1)[0])
+    told = json.loads((run / "run.json").read_text(encoding="utf-8"))["tasks"]
+    assert [one["name"] for one in shown] == list(told) == ["rope_passkey_mc", "rope_passkey"]
+    for one in shown:
+        answers = [each["answers"] for each in told[one["name"]]["schemes"].values()]
+        assert [list(got) for *_, got, _ in one["questions"]] == [
+            [answer["got"] for answer in same] for same in zip(*answers, strict=True)
+        ]
+    done = call("compare", run, run, "--scheme-a", "none", "--scheme-b", "linear:factor=2", "--json")
+    assert done.exit_code in (0, 1)
+    rows = json.loads(done.stdout)["rows"]
+    assert [(row["what"], row["place"], row["pairs"]) for row in rows] == [
+        (name, length, 4) for name in told for length in ("400", "640")
+    ]
+
+
+def test_the_page_of_a_folder_lies_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    written(tmp_path / "run", record())
+    assert run_report(ReportJob(tmp_path / "run")) == (tmp_path / "run" / "run.html",)
+
+
 def test_nothing_is_written_where_something_stands(tmp_path: Path) -> None:
     run = written(tmp_path, record())
     (tmp_path / "card.md").write_text("mine")

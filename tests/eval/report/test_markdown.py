@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from rope_scaling.eval.report.job import ReportJob, run_report
 from rope_scaling.eval.report.markdown import block, cell, code
-from tests.eval.report.records import NASTY, nasty, record, written
+from tests.eval.report.records import NASTY, nasty, record, tasked, written
 
 
 def rendered(markdown: str) -> str:
@@ -30,7 +30,7 @@ def test_the_summary_has_a_verdict_a_scheme_and_its_tables(tmp_path: Path) -> No
 
 def test_foreign_text_stays_text_for_a_reader_that_allows_html(tmp_path: Path) -> None:
     html = rendered(made(tmp_path, nasty()))
-    plain = rendered(made(tmp_path, record()))
+    plain = rendered(made(tmp_path, tasked()))
     assert "<script" not in html
     assert "<img" not in html
     for tag in ("<h1", "<h2", "<td", "<tr", "<li", "<pre", "<code"):

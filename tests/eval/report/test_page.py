@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rope_scaling.eval.report.job import ReportJob, run_report
-from tests.eval.report.records import NASTY, nasty, record, written
+from tests.eval.report.records import NASTY, nasty, record, tasked, written
 
 
 class Page(HTMLParser):
@@ -74,7 +74,7 @@ def test_equal_records_give_equal_pages(tmp_path: Path) -> None:
 
 
 def test_foreign_text_stays_text(tmp_path: Path) -> None:
-    plain, strange = made(tmp_path, record()), made(tmp_path, nasty())
+    plain, strange = made(tmp_path, tasked()), made(tmp_path, nasty())
     for tag in ("script", "img", "code", "button", "section"):
         count = [sum(name == tag for name, _ in page.tags) for page in (plain, strange)]
         assert count[0] == count[1], tag
@@ -102,12 +102,12 @@ def test_nothing_of_the_page_lies_elsewhere(tmp_path: Path) -> None:
     assert not any("url(" in one or "@import" in one for one in style)
 
 
-def test_the_policy_allows_our_two_scripts_and_no_request(tmp_path: Path) -> None:
+def test_the_policy_allows_our_three_scripts_and_no_request(tmp_path: Path) -> None:
     page = made(tmp_path, nasty())
     policy = next(at["content"] for tag, at in page.tags if tag == "meta" and "Content" in (at.get("http-equiv") or ""))
     run = [text for attributes, text in page.scripts if "type" not in attributes]
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
-    assert len(run) == 2
+    assert len(run) == 3
     assert policy is not None
     assert re.search("script-src ([^;]*);", policy)[1].split() == [f"'sha256-{one}'" for one in hashes]  # type: ignore[index]
     assert policy.startswith("default-src 'none';")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rope_scaling.eval.report.commands import checkpoint_name, command
 from rope_scaling.eval.report.job import ReportJob, run_report
 from rope_scaling.eval.report.record import read_record
-from tests.eval.report.records import record, written
+from tests.eval.report.records import record, tasked, written
 
 
 def changed(change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -29,6 +29,77 @@ def test_a_record_is_read_whole(tmp_path: Path) -> None:
     assert [(one.scheme, len(one.cells)) for one in read.keys] == [("none", 4), ("good:factor=4", 4)]
 
 
+def test_tasks_are_read_whole(tmp_path: Path) -> None:
+    read = {task.name: task for task in read_record(written(tmp_path, tasked())).tasks}
+    assert list(read) == ["rope_niah_single", "rope_vt_mc", "rope_ppl"]
+    assert [(one.threshold, one.chance) for one in read.values()] == [("needle", None), ("ruler", 0.25), (None, None)]
+    assert [one.has_depth for one in read.values()] == [True, False, False]
+    first, other = read["rope_niah_single"].schemes
+    assert (first.scheme, len(first.answers), len(first.scores)) == ("none", 40, 4)
+    assert [answer.key for answer in first.answers] == [answer.key for answer in other.answers]
+    assert read["rope_ppl"].schemes[0].answers[0].blocks[:1] != ()
+    assert (first.answers[0].depth, read["rope_vt_mc"].schemes[0].answers[0].depth) == (0.0, None)
+
+
+def test_the_folder_of_a_run_is_read_by_its_record(tmp_path: Path) -> None:
+    written(tmp_path, tasked())
+    assert read_record(tmp_path) == read_record(tmp_path / "run.json")
+
+
+def test_every_command_that_added_to_a_run_is_told(tmp_path: Path) -> None:
+    commands = [["/bin/rope-scaling", "eval", "a b"], ["rope-scaling", "eval", "c"]]
+    read = read_record(written(tmp_path, tasked(commands=commands)))
+    assert command(read) == "rope-scaling eval 'a b'\nrope-scaling eval c"
+
+
+def asked(value: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = value["tasks"]["rope_niah_single"]["schemes"]["none"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda v: v.update(tasks={}), "tasks is empty"),
+        (lambda v: v["tasks"]["rope_vt_mc"].update(threshold="ruller"), "'ruller', which is none of ruler, needle"),
+        (lambda v: v["tasks"]["rope_vt_mc"].update(higher_is_better=1), "neither true nor false"),
+        (lambda v: v["tasks"]["rope_vt_mc"].update(chance=2), "not from 0 to 1"),
+        (lambda v: v["tasks"]["rope_vt_mc"].update(schemes={}), "tasks.rope_vt_mc.schemes is empty"),
+        (lambda v: asked(v)["answers"][1].update(asked(v)["answers"][0]), "two answers to one question"),
+        (
+            lambda v: asked(v)["answers"][0].update(score=1.5),
+            r"answers\[0\] has 'score' = 1.5, which is not from 0 to 1",
+        ),
+        (lambda v: asked(v)["answers"][0].update(got=None), "'got' = None, which is no text"),
+        (lambda v: asked(v)["answers"][0].pop("key"), "has no 'key'"),
+        (lambda v: asked(v)["cells"][0].update(samples=0), "no count from 1 up"),
+        (
+            lambda v: asked(v)["cells"][0].update(score=0.2),
+            "answers at 512 tokens, depth 0, that its cells do not count",
+        ),
+        (lambda v: asked(v)["answers"].pop(), "answers at 1024 tokens, depth 1, that its cells do not count"),
+        (
+            lambda v: v["tasks"]["rope_ppl"]["schemes"]["none"]["answers"][0].update(score=1e4),
+            "nothing can have scored",
+        ),
+        (lambda v: v.update(commands=["x"]), "'commands' that is no list of lists"),
+    ],
+)
+def test_a_broken_task_is_refused_with_its_place(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], told: str
+) -> None:
+    value = copy.deepcopy(tasked())
+    change(value)
+    with pytest.raises(ValueError, match=f"run.json is a broken record: .*{told}"):
+        read_record(written(tmp_path, value))
+
+
+def test_half_a_character_is_replaced(tmp_path: Path) -> None:
+    value = copy.deepcopy(tasked())
+    asked(value)["answers"][0]["got"] = "a\ud83d"
+    assert read_record(written(tmp_path, value)).tasks[0].schemes[0].answers[0].got == "a\ufffd"
+
+
 def test_a_record_of_passkeys_alone_is_read(tmp_path: Path) -> None:
     value = {key: one for key, one in record().items() if key not in ("text", "lengths", "window", "block", "rows")}
     assert read_record(written(tmp_path, value)).rows == ()
@@ -43,8 +114,11 @@ def test_a_record_of_passkeys_alone_is_read(tmp_path: Path) -> None:
         ("[]", "is no record of an evaluation"),
         ('{"kind": "rope-scaling plot"}', "is no record of an evaluation"),
         ('{"kind": "rope-scaling eval"}', "format None.* run its command again"),
-        ('{"kind": "rope-scaling eval", "format": 1}', "of format 1, this version reads 2: run its command again"),
-        ('{"kind": "rope-scaling eval", "format": 3}', "of format 3, .* install the rope-scaling that wrote it"),
+        (
+            '{"kind": "rope-scaling eval", "format": 1}',
+            "of format 1, this version reads 2 and 3: run its command again",
+        ),
+        ('{"kind": "rope-scaling eval", "format": 4}', "of format 4, .* install the rope-scaling that wrote it"),
         ('{"kind": "rope-scaling eval", "format": true}', "of format True"),
     ],
 )
@@ -110,7 +184,7 @@ def test_a_broken_record_is_refused_with_its_place(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_in_any_place_is_reported_or_refused_in_words(tmp_path: Path, data: st.DataObject) -> None:
-    value = copy.deepcopy(record())
+    value = copy.deepcopy(tasked())
     at: Any = value
     while True:
         key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(min(len(at), 3))))

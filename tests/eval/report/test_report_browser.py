@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from rope_scaling.eval.report.job import ReportJob, run_report
-from tests.eval.report.records import NASTY, nasty, record, written
+from tests.eval.report.records import NASTY, answers, nasty, record, task, tasked, written
 
 pytestmark = pytest.mark.slow
 WIDTHS, THEMES = (1280, 400), ("light", "dark")
@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module", params=["plain", "nasty"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    run_report(ReportJob(written(folder, record() if request.param == "plain" else nasty())))
+    run_report(ReportJob(written(folder, tasked() if request.param == "plain" else nasty())))
     return folder / "run.html"
 
 
@@ -56,8 +56,9 @@ def test_every_chart_is_drawn_without_a_request_an_error_or_a_barrier(
     browser: Browser, report: Path, width: int, theme: str
 ) -> None:
     seen = Seen(browser, report, width, theme)
+    seen.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     charts = seen.page.locator("[data-chart]")
-    assert charts.count() == 4
+    assert charts.count() == 9
     for chart in charts.all():
         assert chart.locator(".scatterlayer .trace, .heatmaplayer .hm").count() > 0
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -99,7 +100,7 @@ def test_the_keyboard_reaches_all_and_switches_a_scheme_off_and_on(browser: Brow
         reached.append(seen.page.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
         if "data-scheme" in reached[-1]:
             break
-    for part in ("Skip to the verdicts", "#perplexity", 'id="theme"', 'class="scroll"'):
+    for part in ("Skip to the verdicts", "#perplexity", "#tasks", "#answers", 'id="theme"'):
         assert any(part in one for one in reached), part
     traces = seen.page.locator('[data-chart="against-window"] .scatterlayer .trace')
     before = traces.count()
@@ -144,8 +145,10 @@ def test_paper_is_white_and_wide_enough_and_the_screen_is_as_before(browser: Bro
 def test_without_scripts_the_tables_and_verdicts_stand(browser: Browser, report: Path) -> None:
     seen = Seen(browser, report, java_script_enabled=False)
     assert seen.page.locator("article").count() == 4
-    assert seen.page.locator("table").count() == 5
-    assert seen.page.locator("noscript p").is_visible()
+    # five of the text and the passkeys, how far tasks hold, two a task, where schemes agree, and the one to be filled
+    assert seen.page.locator("table").count() == 5 + 1 + 2 * 3 + 1 + 1
+    assert not seen.page.locator("#explorer").is_visible()
+    assert all(one.is_visible() for one in seen.page.locator("noscript p").all())
     assert not seen.page.locator("#theme").is_visible()
     seen.page.close()
 
@@ -158,6 +161,135 @@ def test_foreign_text_is_read_as_it_was_written(browser: Browser, tmp_path: Path
     name = "document.querySelector('[data-chart=perplexity]').data.map((trace) => trace.name)[2]"
     assert seen.page.evaluate(name).startswith("&lt;script&gt;")
     assert seen.page.evaluate("document.querySelectorAll('img').length") == 0
+    seen.page.close()
+
+
+def test_an_answer_is_read_as_the_model_wrote_it(browser: Browser, tmp_path: Path) -> None:
+    run_report(ReportJob(written(tmp_path, nasty())))
+    seen = Seen(browser, tmp_path / "run.html")
+    row = seen.page.locator("table.answers tbody tr").first
+    row.locator("td.asked summary").click()
+    assert row.locator("td.asked .whole").inner_text().startswith(NASTY + "<!--\u2028\u2029]]>... The number is")
+    assert row.locator("td.wanted").text_content() == "</script>" + NASTY
+    assert NASTY + "\ufffd</table><!--" in (row.locator("td").nth(4).text_content() or "")
+    assert seen.page.evaluate("document.querySelectorAll('img, #explorer script').length") == 0
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def shown(seen: Seen) -> list[list[str]]:
+    """The rows of the answers' table."""
+    return [row.locator("td").all_inner_texts() for row in seen.page.locator("table.answers tbody tr").all()]
+
+
+def test_questions_on_which_schemes_disagree_come_first(browser: Browser, tmp_path: Path) -> None:
+    run_report(ReportJob(written(tmp_path, tasked())))
+    seen = Seen(browser, tmp_path / "run.html")
+    assert seen.page.locator("#told").inner_text() == "Questions 1–18 of 18 (of 40)"
+    for row in shown(seen):
+        assert sorted(cell.split("\n")[0] for cell in row[4:]) == ["right", "wrong"]
+    seen.page.close()
+
+
+def test_filters_show_what_they_say(browser: Browser, tmp_path: Path) -> None:
+    run_report(ReportJob(written(tmp_path, tasked())))
+    seen = Seen(browser, tmp_path / "run.html")
+    pick, told = seen.page.locator("#pick-kind"), seen.page.locator("#told")
+    pick.select_option(label="wrong by good:factor=4")
+    assert [row[0] for row in shown(seen)] == ["512"]
+    pick.select_option(label="right by good:factor=4, wrong by none")
+    assert {row[0] for row in shown(seen)} == {"1k"}
+    assert told.inner_text().startswith("Questions 1–17 of 17")
+    seen.page.locator("#pick-length").select_option(label="512")
+    assert told.inner_text() == "Questions 0 (of 40)"
+    pick.select_option(label="all questions")
+    seen.page.locator("#pick-text").fill("7013")
+    assert [row[3] for row in shown(seen)] == ["7013"]
+    seen.page.locator("#pick-text").fill("")
+    seen.page.locator("#pick-task").select_option(label="rope_ppl")
+    assert told.inner_text() == "Questions 1–3 of 3"
+    assert all(cell.endswith("nats") for row in shown(seen) for cell in row[4:])
+    assert (seen.complaints, len(seen.requests)) == ([], 1)
+    seen.page.close()
+
+
+def test_the_keyboard_filters_turns_pages_and_unfolds(browser: Browser, tmp_path: Path) -> None:
+    run_report(ReportJob(written(tmp_path, nasty())))
+    seen = Seen(browser, tmp_path / "run.html")
+    seen.page.locator("#pick-task").focus()
+    for _ in range(2):
+        seen.page.keyboard.press("Tab")
+    seen.page.keyboard.press("Home")  # from "schemes disagree" to "all questions"
+    told = seen.page.locator("#told")
+    assert told.inner_text() == "Questions 1–20 of 40"
+    focus = "document.activeElement.id || document.activeElement.tagName"
+    reached = []
+    while not reached or reached[-1] not in ("after", "BODY"):
+        seen.page.keyboard.press("Tab")
+        reached.append(seen.page.evaluate(focus))
+    seen.page.keyboard.press("Enter")
+    assert told.inner_text() == "Questions 21–40 of 40"
+    assert seen.page.evaluate(focus) == "after"
+    seen.page.keyboard.press("Enter")  # the last page: nothing to turn
+    assert told.inner_text() == "Questions 21–40 of 40"
+    while reached[-1] != "SUMMARY":
+        seen.page.keyboard.press("Tab")
+        reached.append(seen.page.evaluate(focus))
+    seen.page.keyboard.press("Enter")
+    assert seen.page.locator("table.answers tbody .whole").first.is_visible()
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def test_a_cell_and_a_mark_lead_to_their_questions(browser: Browser, tmp_path: Path) -> None:
+    run_report(ReportJob(written(tmp_path, tasked())))
+    seen = Seen(browser, tmp_path / "run.html")
+    cell = seen.page.locator('[data-of="rope_niah_single"][data-about="none"] .heatmap-label text').nth(1)
+    cell.scroll_into_view_if_needed()
+    cell.click(force=True)
+    assert seen.page.locator("#told").inner_text() == "Questions 1–10 of 10 (of 40), depth 0%"
+    assert {(row[0], row[1]) for row in shown(seen)} == {("1k", "0%")}
+    seen.page.locator('[data-look="rope_vt_mc"]').click()
+    assert seen.page.locator("#pick-task option:checked").inner_text() == "rope_vt_mc"
+    assert seen.page.locator("#told").inner_text() == "Questions 1–20 of 40"
+    canvas = seen.page.locator("#map canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    canvas.click(position={"x": box["width"] * 32.5 / 40, "y": 30})
+    assert seen.page.locator("#told").inner_text() == "Questions 21–40 of 40"
+    assert seen.page.locator("tr.here td").first.inner_text() == "1k"
+    assert seen.complaints == []
+    seen.page.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_two_thousand_questions_are_filtered_at_once(browser: Browser, tmp_path: Path, width: int) -> None:
+    many = {"none": answers({512: 900, 1024: 100}, 1000), "x:factor=4": answers({512: 950, 1024: 700}, 1000)}
+    run_report(ReportJob(written(tmp_path, record(format=3, tasks={"t": task(many)}))))
+    seen = Seen(browser, tmp_path / "run.html", width)
+    assert seen.page.locator("#told").inner_text() == "Questions 1–20 of 650 (of 2000)"
+    assert seen.page.locator("table.answers tbody tr").count() == 20
+    spent = "(pick => { const from = performance.now(); pick.value = 'all'; pick.dispatchEvent(new Event('change')); "
+    spent += "document.body.offsetHeight; return performance.now() - from; })(document.getElementById('pick-kind'))"
+    assert seen.page.evaluate(spent) < 1000
+    assert seen.page.locator("#told").inner_text() == "Questions 1–20 of 2000"
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    seen.page.close()
+
+
+def test_paper_gets_every_task_and_the_summary_but_not_the_questions(browser: Browser, tmp_path: Path) -> None:
+    tasks = {f"task_{number}": task({"none": answers({512: 1, 1024: 1})}) for number in range(5)}
+    run_report(ReportJob(written(tmp_path, record(format=3, tasks=tasks))))
+    seen = Seen(browser, tmp_path / "run.html")
+    assert seen.page.locator("details.task[open]").count() == 1
+    drawn = "document.querySelectorAll('details.task[open] .main-svg').length"
+    seen.page.evaluate(f"window.printed = []; addEventListener('beforeprint', () => window.printed.push({drawn}))")
+    seen.page.pdf(format="A4")
+    assert seen.page.evaluate("window.printed[0]") >= 10
+    assert seen.page.locator("details.task[open]").count() == 1
+    seen.page.emulate_media(media="print")
+    assert not seen.page.locator("#explorer").is_visible()
+    assert seen.page.get_by_role("table", name="Questions on which the schemes agree").is_visible()
     seen.page.close()
 
 
@@ -175,7 +307,7 @@ def test_every_chart_is_written_as_a_picture(tmp_path: Path) -> None:
     images = tmp_path / "images"
     run_report(ReportJob(written(tmp_path, nasty()), images=images, summary=tmp_path / "card.md"))
     names = sorted(path.name for path in images.iterdir())
-    assert len(names) == 8
+    assert len(names) == 2 * 9
     assert all((images / name).read_bytes().startswith(b"\x89PNG") for name in names if name.endswith(".png"))
     drawing = ElementTree.parse(images / "perplexity.svg")
     assert NASTY in [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]

@@ -56,7 +56,7 @@ def test_what_is_no_score_is_told(scores: list[float]) -> None:
 
 
 def test_too_little_text_and_wrong_confidence_are_told() -> None:
-    with pytest.raises(ValueError, match="7 blocks of 64 tokens tell no interval, 8 are needed"):
+    with pytest.raises(ValueError, match="7 blocks of tokens tell no interval, 8 are needed"):
         nll_interval(torch.zeros(64 * 7 + 63))
     with pytest.raises(ValueError, match="confidence must be between 0 and 1"):
         score_interval([1.0], 95)

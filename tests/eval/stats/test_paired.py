@@ -1,30 +1,12 @@
 from __future__ import annotations
 
 from itertools import product
-from math import comb
 
 import numpy as np
 import pytest
 import torch
 
-from rope_scaling.eval.stats import mcnemar, paired_nll, paired_scores
-
-
-def answers(both: int, first: int, second: int, neither: int) -> tuple[list[bool], list[bool]]:
-    table = [(True, True)] * both + [(True, False)] * first + [(False, True)] * second + [(False, False)] * neither
-    return [one for one, _ in table], [other for _, other in table]
-
-
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (5, 0), (6, 1), (3, 3), (10, 4)])
-def test_mcnemar_is_the_share_of_coin_sequences_at_least_as_uneven(first: int, second: int) -> None:
-    thrown = first + second
-    uneven = [k for k in range(thrown + 1) if abs(2 * k - thrown) >= abs(first - second)]
-    assert mcnemar(*answers(7, first, second, 9)) == pytest.approx(sum(comb(thrown, k) for k in uneven) / 2**thrown)
-
-
-def test_mcnemar_is_the_published_one() -> None:
-    # Fagerland, Lydersen, Laake, BMC Med Res Methodol 13:91 (2013), airway hyper-responsiveness: 1, 1, 7, 12
-    assert round(mcnemar(*answers(1, 1, 7, 12)), 4) == 0.0703
+from rope_scaling.eval.stats import paired_blocks, paired_nll, paired_scores
 
 
 def test_the_p_value_of_few_scores_is_that_of_every_flip_of_signs() -> None:
@@ -69,14 +51,26 @@ def test_equal_scores_are_equal_and_the_numbers_do_not_change() -> None:
     assert swapped.p_value == pytest.approx(paired_nll(nll, nll.flip(0)).p_value, abs=0.01)
 
 
+def test_blocks_are_compared_as_their_tokens_are() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (torch.tensor(rng.normal(3, 1, (2, 64 * 12))) for _ in range(2))
+    means = (nll.reshape(2, 12, 64).mean(dim=-1) for nll in (first, second))
+    tokens, blocks = paired_nll(first, second), paired_blocks(*means)
+    assert (blocks.mean, blocks.low, blocks.high) == pytest.approx((tokens.mean, tokens.low, tokens.high))
+    assert (blocks.p_value, blocks.count) == (tokens.p_value, 24)
+
+
+def test_the_same_difference_everywhere_has_the_p_value_of_that_many_coins() -> None:
+    assert paired_scores([0.75] * 8, [0.5] * 8).p_value == 2 / 2**8
+    assert paired_blocks(torch.ones(10), torch.zeros(10)).p_value == 2 / 2**10
+
+
 def test_what_is_not_paired_is_told() -> None:
-    with pytest.raises(ValueError, match="answers must be to the same questions, got 2 and 1"):
-        mcnemar([True, False], [True])
-    with pytest.raises(ValueError, match=r"right or wrong, got 0.5: compare partial credit by paired_scores"):
-        mcnemar([0.5], [1])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="7 questions tell nothing, 8 are needed"):
         paired_scores([1.0] * 7, [0.0] * 7)
     with pytest.raises(ValueError, match="paired scores must be of the same tokens"):
         paired_nll(torch.zeros(640), torch.zeros(641))
-    with pytest.raises(ValueError, match="7 blocks of 64 tokens tell nothing"):
+    with pytest.raises(ValueError, match="7 blocks of tokens tell nothing"):
         paired_nll(torch.zeros(64 * 7), torch.zeros(64 * 7))
+    with pytest.raises(ValueError, match="paired blocks must be of the same tokens"):
+        paired_blocks(torch.zeros(2, 8), torch.zeros(8, 2))
