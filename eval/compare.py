@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,10 @@ from rope_scaling.schemes import DynamicScaling, Scheme, parse_scheme
 
 WINDOW = "window"
 Watch = Callable[[str, int], None]  # called with the row at work and the tokens just read
+Score = Callable[[Tensor], Tensor]
+Keep = Callable[[torch.nn.Module, Tensor, Mapping[str, Any], int, Score], tuple[Tensor, float]]
+"""Gives the scores of texts, (texts, tokens), and the seconds that they took, from where they are kept or by computing
+them; told the model, the texts, what the scores depend on beside both, and the tokens that each text takes."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +116,19 @@ def run(
     *,
     bos: bool = False,
     watch: Watch = lambda row, n: None,
+    keep: Keep | None = None,
 ) -> tuple[Row, ...]:
     """Score one text, (tokens,), or several, (texts, tokens), under every scheme and, last, `window`.
 
     Each row is then compared with the unscaled model within L, and with `window` past it.
     """
     length = trained_length(model, plan)
-    rows = [_scheme_row(model, input_ids, text, plan, watch) for text in plan.schemes]
+    keep = keep or _computed
+    rows = [_scheme_row(model, input_ids, text, plan, watch, keep) for text in plan.schemes]
     plain = _plain(plan.schemes)
     unscaled = next((row.nll for row in rows if row.name == plain), None)
     if plan.window:
-        rows.append(_window_row(model, input_ids, unscaled, length, plan, bos, watch))
+        rows.append(_window_row(model, input_ids, unscaled, length, plan, bos, watch, keep))
         unscaled = rows[-1].nll
     return tuple(_judged(row, unscaled, length, plan.window) for row in rows)
 
@@ -136,23 +142,45 @@ def _plain(schemes: Sequence[str]) -> str | None:
     return next((text for text in schemes if parse_scheme(text).name == "none"), None)
 
 
-def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan, watch: Watch) -> Row:
-    scheme = parse_scheme(text)
-    with _clock() as seconds, _scaled(model, scheme, plan):
+def _scheme_row(model: torch.nn.Module, input_ids: Tensor, text: str, plan: Plan, watch: Watch, keep: Keep) -> Row:
+    scheme, tokens = parse_scheme(text), input_ids.shape[-1]
+    with _scaled(model, scheme, plan):
         max_length = None if scheme.name == "none" else describe(model).max_length
         read: Any = token_nll
+        how: dict[str, Any] = {}
+        reads = tokens - 1
         if _is_dynamic(text):
             length = describe(model).original_max_position_embeddings
             read = functools.partial(planned_nll, length=length, edges=plan.edges)
+            stops = planned_stops(tokens, length, plan.edges)
+            how, reads = {"stops": stops}, sum(stop - 1 for stop in stops)
         score = functools.partial(read, model, chunk=plan.chunk, tick=lambda tokens: watch(text, tokens))
-        nll = _in_batches(score, input_ids, plan.batch_size)
-    return Row(text, nll, seconds(), max_length)
+        nll, seconds = _in_batches(model, score, input_ids, plan.batch_size, how, reads, keep)
+    return Row(text, nll, seconds, max_length)
 
 
-def _in_batches(score: Callable[[Tensor], Tensor], input_ids: Tensor, size: int) -> Tensor:
-    if input_ids.ndim == 1:
-        return score(input_ids)
-    return torch.cat([score(part) for part in torch.split(input_ids, size)])
+def _in_batches(
+    model: torch.nn.Module,
+    score: Score,
+    input_ids: Tensor,
+    size: int,
+    how: Mapping[str, Any],
+    reads: int,
+    keep: Keep,
+) -> tuple[Tensor, float]:
+    """Return the scores of all texts, of the shape that they have, and the seconds they took."""
+    texts = input_ids.view(-1, input_ids.shape[-1])
+    found = [keep(model, part, how, reads, score) for part in torch.split(texts, size)]
+    nll = torch.cat([one for one, _ in found])
+    return nll.view(*input_ids.shape[:-1], -1), sum(seconds for _, seconds in found)
+
+
+def _computed(
+    model: torch.nn.Module, texts: Tensor, how: Mapping[str, Any], reads: int, score: Score
+) -> tuple[Tensor, float]:
+    """Keep nothing."""
+    start = time.perf_counter()
+    return score(texts), time.perf_counter() - start
 
 
 def _window_row(
@@ -163,34 +191,34 @@ def _window_row(
     plan: Plan,
     bos: bool,
     watch: Watch,
+    keep: Keep,
 ) -> Row:
     """Score within L by the plain model, or take `unscaled`'s scores there; past L window by window."""
 
     def tick(tokens: int) -> None:
         watch(WINDOW, tokens)
 
-    with _clock() as seconds, _scaled(model, parse_scheme("none"), plan):
-        read = functools.partial(token_nll, model, chunk=plan.chunk, tick=tick)
-        within = _in_batches(read, input_ids[..., :length], plan.batch_size) if unscaled is None else unscaled
-        nll = at(within, 0, length)
-        if input_ids.shape[-1] > length:
+    tokens, within, past = input_ids.shape[-1], 0.0, 0.0
+    with _scaled(model, parse_scheme("none"), plan):
+        if unscaled is None:
+            read = functools.partial(token_nll, model, chunk=plan.chunk, tick=tick)
+            start = input_ids[..., :length].contiguous()
+            unscaled, within = _in_batches(model, read, start, plan.batch_size, {}, start.shape[-1] - 1, keep)
+        nll = at(unscaled, 0, length)
+        if tokens > length:
             stride = plan.stride or default_stride(length)
             cut = functools.partial(
                 window_nll, model, length=length, stride=stride, bos=bos, chunk=plan.chunk, tick=tick
             )
-            nll = torch.cat([nll, _in_batches(cut, input_ids, plan.batch_size)], dim=-1)
-    return Row(WINDOW, nll, seconds())
+            how = {"window": length, "stride": stride, "bos": bos}
+            reads = window_work(tokens, length, stride)
+            windows, past = _in_batches(model, cut, input_ids, plan.batch_size, how, reads, keep)
+            nll = torch.cat([nll, windows], dim=-1)
+    return Row(WINDOW, nll, within + past)
 
 
 def _scaled(model: torch.nn.Module, scheme: Scheme, plan: Plan) -> contextlib.AbstractContextManager[Any]:
     return patched(model, scheme, **plan.patch)
-
-
-@contextlib.contextmanager
-def _clock() -> Iterator[Callable[[], float]]:
-    """Yield a function that tells the seconds since."""
-    start = time.perf_counter()
-    yield lambda: time.perf_counter() - start
 
 
 def _judged(row: Row, unscaled: Tensor | None, length: int, window: bool) -> Row:

@@ -1,23 +1,17 @@
-"""lm-eval's own command line and evaluator, with our model and tasks in reach."""
+"""lm-eval's own command line, with our model and tasks in reach."""
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rope_scaling.eval.harness_options import add_options, move_options, said_in_file
-from rope_scaling.eval.intervals import wilson
-
-if TYPE_CHECKING:
-    from rope_scaling.eval.lm import RopeHFLM
+from rope_scaling.eval.evaluator import quiet, require_lm_eval
+from rope_scaling.eval.harness_options import add_options, model_asked, move_options, said_in_file
 
 TASKS = Path(__file__).resolve().parent / "tasks"
 """What `lm_eval --include_path` needs to find our tasks."""
@@ -45,54 +39,13 @@ def main(argv: list[str]) -> None:
         return
     _refuse_request_cache(args)
     from rope_scaling.eval.lm import truncation_tallies
+    from rope_scaling.eval.processes import ALONE, join_processes
 
-    with truncation_tallies() as tallies, _quiet():
+    processes = join_processes() if model_asked(args) == "rope-hf" else ALONE  # other models divide work by themselves
+    with truncation_tallies() as tallies, quiet(), processes.first_speaks():
         cli.execute(args)
-    if tallies:
-        print(truncation_note(sum(tallies, Counter())))
-
-
-def evaluate_passkey(
-    model: RopeHFLM | Mapping[str, Any],
-    lengths: Sequence[int],
-    depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
-    samples: int = 2,
-    seed: int = 0,
-    batch_size: int = 1,
-) -> dict[str, Any]:
-    """Run `rope_passkey` through lm-eval's evaluator, on prompts measured by the model's own tokenizer.
-
-    Args:
-        model: a `RopeHFLM`, or its arguments (`{"pretrained": ..., "scheme": "yarn", "factor": 2}`).
-        lengths: tokens, the answer's room included.
-        depths: where the key is hidden: 0 the beginning, 1 the end.
-        samples: questions for each length and depth.
-        seed: of the keys; the same seed asks every scheme the same questions.
-        batch_size: for a model that is made here.
-
-    Returns:
-        JSON-ready: `accuracy` (a row for each length: accuracy, stderr, samples, and the 95 % interval), `cells`
-        (a row for each length and depth), `truncated_requests` by type, and `rope`, what the model was.
-    """
-    require_lm_eval()
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-
-    from rope_scaling.eval.lm import RopeHFLM
-
-    lm = model if isinstance(model, RopeHFLM) else RopeHFLM(**{"batch_size": batch_size, **model})
-    before = Counter(lm.truncated)
-    seeds = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
-    evaluate: Any = lm_eval.simple_evaluate
-    with _quiet():
-        results = evaluate(
-            lm,
-            tasks=[_passkey_config(lm, lengths, depths, samples, seed)],
-            task_manager=TaskManager(include_defaults=False),
-            **dict.fromkeys(seeds),  # greedy answers need none: the caller's generators are not reseeded
-        )
-    truncated = dict(lm.truncated - before)
-    return {"seed": seed, "rope": lm.rope(), "truncated_requests": truncated, **_summary(results)}
+        if tallies:
+            print(truncation_note(sum(tallies, Counter())))
 
 
 def truncation_note(truncated: Mapping[str, int]) -> str:
@@ -106,42 +59,6 @@ def truncation_note(truncated: Mapping[str, int]) -> str:
     )
 
 
-def require_lm_eval() -> None:
-    """ModuleNotFoundError, with the way out, unless lm-eval is installed."""
-    if importlib.util.find_spec("lm_eval") is None:
-        raise ModuleNotFoundError("lm-eval is not installed: pip install 'rope-scaling[eval]'", name="lm_eval")
-
-
-def _passkey_config(
-    lm: RopeHFLM, lengths: Sequence[int], depths: Sequence[float], samples: int, seed: int
-) -> dict[str, Any]:
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    from rope_scaling.eval.tasks.passkey.task import passkey_dataset
-
-    documents = passkey_dataset(lm.tokenizer, lengths, depths, samples, seed, lm.add_bos_token)
-    config: dict[str, Any] = load_yaml(TASKS / "passkey" / "rope_passkey.yaml")
-    return config | {"custom_dataset": lambda **_: documents}
-
-
-def _summary(results: Mapping[str, Any]) -> dict[str, Any]:
-    scores, logged = results["results"]["rope_passkey"], results["samples"]["rope_passkey"]
-    asked = sorted((one["doc"]["length"], one["doc"]["depth"], one["acc"]) for one in logged)
-    rows = []
-    for length, group in groupby(asked, key=lambda one: one[0]):
-        stderr = scores[f"{length}_stderr,none"]
-        found = [one[2] for one in group]
-        row = {"length": length, "accuracy": scores[f"{length},none"], "samples": len(found)}
-        interval = wilson(round(sum(found)), len(found))
-        rows.append(row | {"stderr": None if stderr == "N/A" else stderr, "interval": interval})
-    cells = []
-    for (length, depth), group in groupby(asked, key=lambda one: one[:2]):
-        found = [one[2] for one in group]
-        cell = {"length": length, "depth": depth, "accuracy": sum(found) / len(found), "samples": len(found)}
-        cells.append(cell)
-    return {"accuracy": rows, "cells": cells}
-
-
 @contextmanager
 def _arguments(argv: list[str]) -> Iterator[None]:
     """lm-eval's parser reads, and writes, `sys.argv`."""
@@ -151,23 +68,6 @@ def _arguments(argv: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without lm-eval's warnings that each length of `rope_passkey` has its own documents: it is meant to."""
-    loggers = [logging.getLogger(f"lm_eval.{name}") for name in ("evaluator_utils", "api.task")]
-
-    def of_others(record: logging.LogRecord) -> bool:
-        return record.levelno != logging.WARNING or "rope_passkey" not in record.getMessage()
-
-    for logger in loggers:
-        logger.addFilter(of_others)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(of_others)
 
 
 def _rename(cli: Any) -> None:

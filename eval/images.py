@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rope_scaling.eval.results import refuse_existing
+from rope_scaling.eval.results import refuse_existing, write_whole
 
 SUFFIXES = (".html", ".png", ".svg")
 _PAGE = """<!doctype html>
@@ -78,12 +77,7 @@ def write_figure(figure: Mapping[str, Any], path: Path, *, title: str, force: bo
     refuse_existing(path, force)
     kind = path.suffix.lower()
     content = page(figure, title).encode() if kind == ".html" else image(figure, kind[1:])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        whole = Path(scratch) / path.name
-        whole.write_bytes(content)
-        refuse_existing(path, force)  # someone may have written it meanwhile
-        whole.replace(path)
+    write_whole(path, content, force=force)
 
 
 def page(figure: Mapping[str, Any], title: str) -> str:

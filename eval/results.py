@@ -19,18 +19,43 @@ def refuse_existing(path: Path, force: bool) -> None:
 
 
 def write_json(path: Path, value: Any, *, force: bool = False) -> None:
-    """Write `value` to a file beside `path`, then rename it, so that `path` never holds half a result."""
+    """Write `value` as JSON, whole or not at all.
+
+    Raises:
+        ValueError: A number in it is none that JSON has, or `write_whole` refuses.
+    """
     refuse_existing(path, force)
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    write_whole(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), force=force)
+
+
+def write_whole(path: Path, content: bytes, *, force: bool = False) -> None:
+    """Write a file beside `path`, then rename it, so that `path` never holds half of it, nor loses it with the power.
+
+    Raises:
+        ValueError: `path` is a folder, or exists and `force` is False.
+    """
+    refuse_existing(path, force)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
         whole = Path(scratch) / path.name
-        with whole.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with whole.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         refuse_existing(path, force)  # someone may have written it meanwhile
         whole.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk too, where the system can be asked for it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def versions() -> dict[str, str]:

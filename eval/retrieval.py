@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,9 +11,12 @@ from rich.table import Table
 
 from rope_scaling.eval.bins import short
 from rope_scaling.eval.compare import Plan
-from rope_scaling.eval.tasks.passkey.prompt import ANSWER_TOKENS
+from rope_scaling.eval.evaluator import DEPTHS, evaluate_passkey, require_lm_eval
 from rope_scaling.patches import patched
 from rope_scaling.schemes import parse_scheme
+
+if TYPE_CHECKING:
+    from rope_scaling.eval.runner.keeping import Keeping
 
 
 def run_passkey(
@@ -23,26 +26,39 @@ def run_passkey(
     lengths: Sequence[int],
     samples: int,
     say: Callable[[str], None] = lambda message: None,
+    keeping: Keeping | None = None,
+    done: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Ask every scheme of the plan the same passkey questions.
 
     No row is truncated: the unpatched model too is asked at the full length.
 
+    Args:
+        model: not patched.
+        tokenizer: the model's.
+        plan: the schemes, and how they are read.
+        lengths: tokens, the answer's room included.
+        samples: questions for each length and depth.
+        say: told of each scheme as it begins.
+        keeping: where answers are kept; None keeps none.
+        done: told of each scheme's result, by name, as it is finished.
+
     Returns:
         For each scheme what `evaluate_passkey` returns.
     """
-    from rope_scaling.eval.harness import evaluate_passkey, require_lm_eval
-
     require_lm_eval()
-    from rope_scaling.eval.lm import RopeHFLM
+    from rope_scaling.eval.runner.stored import StoredLM
+    from rope_scaling.eval.runner.tasks import harness_model
 
-    results = {}
+    results: dict[str, Any] = {}
     for text in plan.schemes:
         say(f"passkey: {text}")
         with patched(model, parse_scheme(text), **plan.patch):
-            room = max(*lengths, model.config.max_position_embeddings) + ANSWER_TOKENS
-            lm = RopeHFLM(model, tokenizer=tokenizer, max_length=room, batch_size=plan.batch_size)
-            results[text] = evaluate_passkey(lm, lengths, samples=samples)
+            lm: Any = harness_model(model, tokenizer, plan, lengths)
+            if keeping is not None:
+                lm = StoredLM(lm, keeping.answers, keeping.identity(model), keeping.meter, f"passkey: {text}")
+            results[text] = evaluate_passkey(lm, lengths, DEPTHS, samples)
+        done({text: results[text]})
     return results
 
 

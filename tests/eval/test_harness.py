@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rope_scaling.eval.harness import TASKS, _include_paths, evaluate_passkey, main, truncation_note
+from rope_scaling.eval.evaluator import evaluate_passkey
+from rope_scaling.eval.harness import TASKS, _include_paths, main, truncation_note
 from rope_scaling.eval.harness_options import move_options
 from rope_scaling.eval.lm import RopeHFLM, TruncationError, TruncationWarning
 from tests.eval.tiny import tiny_checkpoint

@@ -32,8 +32,10 @@ class Cell:
         return random.Random(f"{self.task} {self.length} {depth!r} {self.index} {self.seed} {purpose}")
 
 
-def cells(task: str, lengths: Sequence[int], depths: Sequence[float] | None, samples: int, seed: int) -> Iterator[Cell]:
-    """Yield the grid with lengths by turns, so that lm-eval's `--limit` takes as many of each."""
+def cells(
+    task: str, lengths: Sequence[int], depths: Sequence[float] | None, samples: int, seed: int, first: int = 0
+) -> Iterator[Cell]:
+    """Yield the grid with lengths by turns, so that lm-eval's `--limit` takes as many of each, from a sample on."""
     places: Sequence[float | None] = depths or [None]
-    for index, depth, length in product(range(samples), places, lengths):
+    for index, depth, length in product(range(first, samples), places, lengths):
         yield Cell(task, length, depth, index, seed)

@@ -64,9 +64,12 @@ class Generated:
         depths: Sequence[float] = DEPTHS,
         samples: int = SAMPLES,
         seed: int = 0,
+        first: int = 0,
         **metadata: Any,
     ) -> dict[str, Dataset]:
         """Return the only split, for lm-eval, which hands over `--metadata` and `--model_args` as one.
+
+        `first` leaves out the samples before that one.
 
         Raises:
             ValueError: A misspelt or impossible parameter, or no tokenizer among the model's arguments.
@@ -76,7 +79,7 @@ class Generated:
         tokenizer = load_tokenizer(metadata, self.name)
         count = counter(tokenizer, metadata.get("add_bos_token"))
         options = dict(self.options) | {key: metadata[key] for key in self.options if key in metadata}
-        grid = cells(self.name, lengths, depths if self.depths else None, samples, seed)
+        grid = cells(self.name, lengths, depths if self.depths else None, samples, seed, first)
         return {"test": Dataset.from_list([self.document(count, cell, options) for cell in grid])}
 
     def document(self, count: Count, cell: Cell, options: Mapping[str, Any]) -> dict[str, Any]:

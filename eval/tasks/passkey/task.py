@@ -24,16 +24,19 @@ def dataset(
     depths: Sequence[float] = DEPTHS,
     samples: int = SAMPLES,
     seed: int = 0,
+    first: int = 0,
     **model_args: Any,
 ) -> dict[str, Dataset]:
     """The task's only split, for lm-eval, which hands over `--metadata` and `--model_args` as one.
+
+    `first` leaves out the samples before that one.
 
     Raises:
         ValueError: A misspelt or impossible parameter, or no tokenizer among the model's arguments.
     """
     refuse_misspelt("rope_passkey", model_args)
     tokenizer = load_tokenizer(model_args, "rope_passkey")
-    return passkey_dataset(tokenizer, lengths, depths, samples, seed, model_args.get("add_bos_token"))
+    return passkey_dataset(tokenizer, lengths, depths, samples, seed, model_args.get("add_bos_token"), first)
 
 
 def passkey_dataset(
@@ -43,11 +46,12 @@ def passkey_dataset(
     samples: int,
     seed: int,
     add_bos_token: bool | None = None,
+    first: int = 0,
 ) -> dict[str, Dataset]:
     """Every sample of every depth of every length, lengths by turns: so `--limit` takes as many of each."""
     check_grid(lengths, depths, samples, seed)
     count = counter(tokenizer, add_bos_token)
-    cells = product(range(samples), depths, lengths)
+    cells = product(range(first, samples), depths, lengths)
     documents = [passkey_document(count, length, depth, index, seed) for index, depth, length in cells]
     return {"test": Dataset.from_list(documents)}
 

@@ -94,15 +94,16 @@ def _dataset(
     depths: Sequence[float] = DEPTHS,
     samples: int = SAMPLES,
     seed: int = 0,
+    first: int = 0,
     text: str | None = None,
     **metadata: Any,
 ) -> dict[str, Dataset]:
-    """Return the spans of `samples` stretches of the text, the first span of each first."""
+    """Return the spans of stretches of the text from number `first` up to `samples`, the first span of each first."""
     refuse_misspelt(task, metadata)
     check_grid(lengths, depths, samples, seed)
     count = counter(load_tokenizer(metadata, task), metadata.get("add_bos_token"))
     documents = []
-    for index in range(samples):
+    for index in range(first, samples):
         stretch = Stretch(text, index, seed, count)
         stretch.need(needed(lengths))
         documents.append([spans.document(stretch, span, index, seed) for span in made(stretch)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from datasets import Dataset
 from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import PreTrainedTokenizerBase
 
+from rope_scaling.eval.tasks.common.cache import cached, fingerprint
 from rope_scaling.eval.tasks.common.parameters import DEPTHS, check_grid
 from rope_scaling.eval.tasks.common.tokens import counter, tokenizing
-from rope_scaling.eval.tasks.ruler.cache import cached, fingerprint
 from rope_scaling.eval.tasks.ruler.generate import NAMES, NEEDS_ESSAYS, samples
 
+PACKAGES = ("lm_eval", "wonderwords", "nltk")  # that generate
 FOLDER = Path(lm_eval.tasks.__file__).parent / "ruler"
 QA = ("ruler_qa_squad", "ruler_qa_hotpot")
 OWN = "_own_text"
@@ -52,12 +54,11 @@ def ruler_tasks(
         ValueError: An unknown name, a task that needs a download, or a length that is too short.
     """
     check_grid(lengths, DEPTHS, samples, seed)
-    key = fingerprint(tokenizer, add_bos_token, text)
     configs = []
-    for name in _expanded(names, text):
-        rows = [_rows(name, tokenizer, add_bos_token, length, samples, seed, text, key) for length in lengths]
+    for name in ruler_names(names, text):
+        rows = [ruler_rows(name, tokenizer, length, samples, seed, text, add_bos_token) for length in lengths]
         turns = [row for column in zip(*rows, strict=True) for row in column]
-        configs.append(_config(name, Dataset.from_list(turns), lengths))
+        configs.append(ruler_config(name, turns, lengths))
     return configs
 
 
@@ -69,41 +70,12 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
     return {"acc": score, str(doc["max_length"]): score}
 
 
-def _rows(
-    name: str,
-    tokenizer: PreTrainedTokenizerBase,
-    add_bos_token: bool | None,
-    length: int,
-    number: int,
-    seed: int,
-    text: str | None,
-    key: str,
-) -> list[dict[str, Any]]:
-    task = name.removesuffix(OWN)
-    tokenize = tokenizing(tokenizer, add_bos_token)
+def ruler_names(names: Sequence[str], text: str | None = None) -> list[str]:
+    """Return the tasks, each once, under the names that their results will bear; "ruler" is all that run offline.
 
-    def make(number: int) -> list[dict[str, Any]]:
-        return samples(task, tokenize, counter(tokenizer, add_bos_token), length, number, seed, text)
-
-    return cached(make, number, name=name, length=length, seed=seed, key=key)
-
-
-def _config(name: str, documents: Dataset, lengths: Sequence[int]) -> dict[str, Any]:
-    """Return lm-eval's configuration with our documents and a plain mean for each length."""
-    file = FOLDER / f"{name.removesuffix(OWN).removeprefix('ruler_')}.yaml"
-    config: dict[str, Any] = load_yaml(file, resolve_func=False)
-    mean = {"aggregation": "mean", "higher_is_better": True}
-    config.pop("tag", None)
-    return config | {
-        "task": name,
-        "custom_dataset": lambda **_: {"test": documents},
-        "process_results": process_results,
-        "metric_list": [{"metric": metric, **mean} for metric in ("acc", *map(str, lengths))],
-    }
-
-
-def _expanded(names: Sequence[str], text: str | None) -> list[str]:
-    """Return the tasks under the names that their results will bear."""
+    Raises:
+        ValueError: An unknown name, or a task that needs a download.
+    """
     wanted = []
     for name in names:
         if name == "ruler":
@@ -114,6 +86,43 @@ def _expanded(names: Sequence[str], text: str | None) -> list[str]:
             _refuse(name, text)
             wanted.append(name)
     return [name + OWN if name in NEEDS_ESSAYS else name for name in dict.fromkeys(wanted)]
+
+
+def ruler_rows(
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    number: int,
+    seed: int,
+    text: str | None = None,
+    add_bos_token: bool | None = None,
+) -> list[dict[str, Any]]:
+    """Return the first `number` samples of one length, from disk where they were made before."""
+    task = name.removesuffix(OWN)
+    tokenize = tokenizing(tokenizer, add_bos_token)
+
+    def make(start: int, stop: int) -> list[list[dict[str, Any]]]:
+        # lm-eval's generators draw from one state: a later sample needs those before it
+        rows = samples(task, tokenize, counter(tokenizer, add_bos_token), length, stop, seed, text)
+        return [[row] for row in rows[start:]]
+
+    key = fingerprint(tokenizer, add_bos_token, text, [version(package) for package in PACKAGES])
+    made = cached(make, number, folder="ruler", name=f"{name}-{length}-{seed}", key=key)
+    return [row for (row,) in made]
+
+
+def ruler_config(name: str, documents: Sequence[Mapping[str, Any]], lengths: Sequence[int]) -> dict[str, Any]:
+    """Return lm-eval's configuration with our documents and a plain mean for each length."""
+    file = FOLDER / f"{name.removesuffix(OWN).removeprefix('ruler_')}.yaml"
+    config: dict[str, Any] = load_yaml(file, resolve_func=False)
+    mean = {"aggregation": "mean", "higher_is_better": True}
+    config.pop("tag", None)
+    return config | {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": Dataset.from_list([dict(one) for one in documents])},
+        "process_results": process_results,
+        "metric_list": [{"metric": metric, **mean} for metric in ("acc", *map(str, lengths))],
+    }
 
 
 def _refuse(name: str, text: str | None) -> None:

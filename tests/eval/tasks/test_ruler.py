@@ -14,7 +14,8 @@ import pytest
 import wonderwords
 
 from rope_scaling.eval.embedded import EMBEDDED
-from rope_scaling.eval.tasks.ruler import cache, generate
+from rope_scaling.eval.tasks.common import cache
+from rope_scaling.eval.tasks.ruler import generate
 from rope_scaling.eval.tasks.ruler.task import process_results, ruler_tasks
 from tests.eval.tasks.tokenizers import tokenizer
 
@@ -135,7 +136,7 @@ def test_what_cannot_run_offline_or_does_not_fit_is_told(name: str, length: int,
 
 
 def test_the_whole_of_ruler_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rope_scaling.eval.tasks.ruler.task._rows", lambda *_: [{"input": "x"}])
+    monkeypatch.setattr("rope_scaling.eval.tasks.ruler.task.ruler_rows", lambda *_: [{"input": "x"}])
     with pytest.warns(UserWarning, match="of RULER's 13 tasks 7 need a download: ruler_qa_squad"):
         names = [config["task"] for config in ruler_tasks(tokenizer(), ["ruler"], [4096])]
     assert names == ["niah_single_1", "niah_multikey_2", "niah_multikey_3", "ruler_vt", "ruler_cwe", "ruler_fwe"]
