@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rope_scaling.eval.compare import Plan
-from rope_scaling.eval.run import Job
+from rope_scaling.eval.runner.job import Job
 
 
 def demo_job(real: bool, fetch: Callable[[str], Path], output: Path, lengths: tuple[int, ...] | None = None) -> Job:

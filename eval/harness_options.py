@@ -35,12 +35,15 @@ def move_options(args: Namespace) -> None:
     given = {name: value for name, value in given.items() if value not in (None, False)}
     if not given:
         return
-    said = said_in_file(args)
-    model = args.model or said.get("model") or "hf"
-    if model != "rope-hf":
+    if (model := model_asked(args)) != "rope-hf":
         flags = " and ".join(_OURS[name] for name in given)
         raise ValueError(f"{flags} are for --model rope-hf, and the model is {model!r}")
-    args.model_args = _as_dict(args.model_args or said.get("model_args")) | given
+    args.model_args = _as_dict(args.model_args or said_in_file(args).get("model_args")) | given
+
+
+def model_asked(args: Namespace) -> str:
+    """The name of the model that a run is for."""
+    return str(args.model or said_in_file(args).get("model") or "hf")
 
 
 def said_in_file(args: Namespace) -> dict[str, Any]:

@@ -102,6 +102,7 @@ class RopeHFLM(EngineHFLM):
             "truncated_requests": dict(self.truncated),
             "truncated_requests_in_cache": holds_truncated(self._cache),
             "engine": self.engine.told(),
+            "processes": self.processes.count,
             "package_versions": {name: version(name) for name in packages},
         }
 
@@ -113,6 +114,11 @@ class RopeHFLM(EngineHFLM):
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Refuses a response cache (`--use_cache`) of another model or scheme: it is keyed by text alone."""
         if cache_hook.dbdict is not None:
+            if self.processes.count > 1:  # each has its own cache, and would ask the others for what it alone lacks
+                raise ValueError(
+                    "--use_cache keeps answers for a single process: start one, or use rope-scaling eval -o, whose "
+                    "store all processes write and read"
+                )
             claim(cache_hook.dbdict, self._identity() | {"fingerprint": self.fingerprint})
             self._cache = cache_hook.dbdict
         super().set_cache_hook(cache_hook)

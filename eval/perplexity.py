@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rope_scaling.eval.devices import input_device
 from rope_scaling.patches import rope_length
 
 Tick = Callable[[int], None]  # called after every forward pass with the number of tokens it read
@@ -37,7 +38,7 @@ def token_nll(
     """
     tokens = _checked_tokens(input_ids, first, chunk)
     read = _reader(model)
-    texts = input_ids.to(next(model.parameters()).device).view(-1, tokens)
+    texts = input_ids.to(input_device(model)).view(-1, tokens)
     cache: Any = None
     scored: list[Tensor] = []
     for start in range(0, tokens - 1, chunk):

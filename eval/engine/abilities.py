@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from rope_scaling.eval.engine.lengths import scaled_lengths
-from rope_scaling.eval.engine.reader import Reader
+from rope_scaling.eval.engine.reader import Reader, innermost
 from rope_scaling.eval.engine.trunk import bytes_per_token
 
 TRIED = 12
@@ -66,12 +66,11 @@ def _try(reader: Reader) -> Abilities:
 
 def _by_config(model: Any) -> str:
     """What a model's config and class say against reading it in chunks; nothing where they do not."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if getattr(model.config, "is_encoder_decoder", False):
         return "it is an encoder-decoder"
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         return "its prompt is learnt: it reads tokens that nobody gave it"
-    if "past_key_values" not in inspect.signature(inner.forward).parameters:
+    if "past_key_values" not in inspect.signature(innermost(model).forward).parameters:
         return "it keeps no keys and values"
     if scaled_lengths(model):
         return ""  # its frequencies follow the length that is planned

@@ -50,6 +50,7 @@ class Engine:
         self.reader = Reader(model, device, options.chunk, autocast)
         self.cache_gb = options.cache_gb
         self.pass_cost = pass_cost(self.reader)
+        self.work_elsewhere: Sequence[Work] = ()  # of other processes, when they last told
 
     @cached_property
     def abilities(self) -> Abilities:
@@ -76,15 +77,16 @@ class Engine:
                         use(trunk, batch)
 
     def told(self) -> dict[str, Any]:
-        """What it did and how, as JSON can hold it."""
+        """What it did and how, as JSON can hold it; with what other processes did."""
+        works = [self.reader.work, *self.work_elsewhere]
         return {
             "chunked": self.abilities.chunks,
             "shares_prefixes": self.abilities.sharing,
             "why_not": self.abilities.why_not,
             "chunk": self.reader.chunk,
             "cache_gb": self.cache_gb,
-            "tokens_read": self.reader.work.tokens,
-            "forward_passes": self.reader.work.passes,
+            "tokens_read": sum(work.tokens for work in works),
+            "forward_passes": sum(work.passes for work in works),
         }
 
     def _cost_of_sharing(self) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lm_eval import utils
 from tqdm import tqdm
 
 from rope_scaling.eval.engine.answering import Question, answer, answerable, question
+from rope_scaling.eval.engine.divided import DividedHFLM
 from rope_scaling.eval.engine.engine import Engine, EngineOptions
 from rope_scaling.eval.engine.lengths import by_scale, frozen_length
 from rope_scaling.eval.engine.rows import Row, Tokens, rows_to_score
@@ -20,18 +21,13 @@ from rope_scaling.eval.engine.score import score_batch
 from rope_scaling.eval.engine.trunk import Trunk
 from rope_scaling.eval.truncation import Truncation
 
-if TYPE_CHECKING:
-    HFLM: Any = object  # its registering decorator hides its type
-else:
-    from lm_eval.models.huggingface import HFLM
-
 Request = tuple[Any, Tokens, Tokens]  # what the response cache is asked by, context, continuation
 Score = tuple[float, bool]  # log-likelihood, whether greedy decoding says the same
 
 log = logging.getLogger(__name__)
 
 
-class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
+class EngineHFLM(DividedHFLM):
     """HFLM that reads in chunks, shares prefixes, and refuses requests that are longer than the model.
 
     Log-likelihoods are float32 whatever the model's dtype, or `softmax_dtype`. A model whose cache does not allow it
@@ -41,6 +37,7 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
         chunk: tokens of a text that one forward pass reads at most.
         cache_gb: billions of bytes of keys and values at most; None for what batches of `batch_size` take.
         allow_truncation: let requests that are too long lose their beginning, counted, instead of refusing them.
+        options: those of `DividedHFLM` and of HFLM.
     """
 
     def __init__(
@@ -68,8 +65,7 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihoods of whole texts, by HFLM's own disjoint windows, all of them in one go."""
         if not self.engine.abilities.chunks:
-            plain: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
-            return plain
+            return self._roll_plainly(requests, disable_tqdm)
         windows = [self._windows(request.args[0]) for request in requests]
         scores = iter(self._loglikelihood_tokens([one for text in windows for one in text], disable_tqdm))
         totals = [sum(next(scores)[0] for _ in text) for text in windows]
@@ -81,22 +77,12 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
         """Answers to prompts, what they have in common read once."""
         asked = [question(self, number, *request.args) for number, request in enumerate(requests)]
         self._check_length("generate_until", [one.tokens for one in asked])
-        ours = [one for one in asked if self.engine.abilities.chunks and answerable(one)]
-        numbers = {one.number for one in ours}
-        plain = [one.number for one in asked if one.number not in numbers]
-        answers: dict[int, str] = {}
-        if plain:
-            theirs = super().generate_until([requests[number] for number in plain], disable_tqdm)
-            answers.update(zip(plain, theirs, strict=True))
-        with self._bar(len(ours), "generate_until", disable_tqdm) as bar:
 
-            def done(one: Question, text: str) -> None:
-                answers[one.number] = text
-                self.cache_hook.add_partial("generate_until", requests[one.number].args, text)
-                bar.update(1)
+        def answers(numbers: Sequence[int]) -> dict[int, str]:
+            return self._answers([asked[number] for number in numbers], requests, disable_tqdm)
 
-            answer(self, self.engine, ours, done)
-        return [answers[number] for number in range(len(asked))]
+        texts = self._divided([one.ids for one in asked], answers, [one.budget for one in asked])
+        return [texts[number] for number in range(len(asked))]
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
@@ -108,8 +94,21 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
                 "raise factor or max_length, or take a task that scores by loglikelihood_rolling"
             )
         self._check_length("loglikelihood", [self._tokens(request) for request in requests])
-        if not self.engine.abilities.chunks:
-            return self._score_plainly(requests, disable_tqdm, override_bs)
+        read = self._score if self.engine.abilities.chunks else self._score_plainly
+
+        def score(numbers: Sequence[int]) -> dict[int, Score]:
+            own = read([requests[number] for number in numbers], disable_tqdm, override_bs)
+            return dict(zip(numbers, own, strict=True))
+
+        scores = self._divided([context + continuation for _, context, continuation in requests], score)
+        return [scores[number] for number in range(len(requests))]
+
+    def _divided_once(self) -> None:
+        works = self.processes.gather(self.engine.reader.work)
+        self.engine.work_elsewhere = [work for index, work in enumerate(works) if index != self.processes.index]
+
+    def _score(self, requests: Sequence[Request], disable_tqdm: bool, override_bs: int | None = None) -> list[Score]:
+        """By the engine."""
         scores: dict[int, Score] = {}
         with self._bar(len(requests), "loglikelihood", disable_tqdm) as bar:
 
@@ -125,6 +124,35 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
             rows = rows_to_score([(context, continuation) for _, context, continuation in requests], self.max_length)
             self.engine.run(rows, self.batch_rule, use)
         return [scores[number] for number in range(len(requests))]
+
+    def _answers(self, asked: Sequence[Question], requests: Sequence[Any], disable_tqdm: bool) -> dict[int, str]:
+        """Answers by the engine, and by HFLM where the engine cannot."""
+        ours = [one for one in asked if self.engine.abilities.chunks and answerable(one)]
+        numbers = {one.number for one in ours}
+        plain = [one.number for one in asked if one.number not in numbers]
+        answers: dict[int, str] = {}
+        if plain:
+            theirs = super().generate_until([requests[number] for number in plain], disable_tqdm)
+            answers.update(zip(plain, theirs, strict=True))
+        with self._bar(len(ours), "generate_until", disable_tqdm) as bar:
+
+            def done(one: Question, text: str) -> None:
+                answers[one.number] = text
+                self.cache_hook.add_partial("generate_until", requests[one.number].args, text)
+                bar.update(1)
+
+            answer(self, self.engine, ours, done)
+        return answers
+
+    def _roll_plainly(self, requests: Sequence[Any], disable_tqdm: bool) -> list[float]:
+        """HFLM's own way, a part of the texts in each process."""
+
+        def roll(numbers: Sequence[int]) -> dict[int, float]:
+            own = super(EngineHFLM, self).loglikelihood_rolling([requests[number] for number in numbers], disable_tqdm)
+            return dict(zip(numbers, own, strict=True))
+
+        totals = self._divided([self.tok_encode(request.args[0]) for request in requests], roll)
+        return [totals[number] for number in range(len(requests))]
 
     @property
     def batch_rule(self) -> BatchRule:
@@ -161,4 +189,4 @@ class EngineHFLM(HFLM):  # type: ignore[misc]  # see above
         self.truncation_policy.check(kind, tokens, self.max_length)
 
     def _bar(self, total: int, kind: str, hidden: bool) -> Any:
-        return tqdm(total=total, desc=f"Running {kind} requests", disable=hidden or self.rank != 0)
+        return tqdm(total=total, desc=f"Running {kind} requests", disable=hidden or not self.processes.is_first)

@@ -28,6 +28,12 @@ class Work:
     passes: int = 0
 
 
+def innermost(model: Any) -> Any:
+    """The model inside of what passes everything on to it: `torch.compile`'s wrapper, PEFT."""
+    plain = getattr(model, "_orig_mod", model)
+    return plain.get_base_model() if hasattr(plain, "get_base_model") else plain
+
+
 class Reader:
     """Reads tokens with a model, `chunk` of each text at a time.
 
@@ -46,8 +52,7 @@ class Reader:
     def __init__(self, model: Any, device: torch.device, chunk: int = 512, autocast: torch.dtype | None = None) -> None:
         self.model, self.device, self.chunk, self.autocast = model, device, chunk, autocast
         self.work = Work()
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT passes everything on
-        parameters = inspect.signature(inner.forward).parameters
+        parameters = inspect.signature(innermost(model).forward).parameters
         self.takes_keep = "logits_to_keep" in parameters
         self.takes_positions = "position_ids" in parameters
         self.vocabulary = int(model.config.get_text_config().vocab_size)

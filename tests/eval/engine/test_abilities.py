@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
 
+from rope_scaling import patch_model
 from rope_scaling.eval.engine.abilities import Abilities, abilities_of
 from rope_scaling.eval.engine.reader import Reader
 from tests.eval.engine.asking import engine_lm, keyed_pairs, model_of, plain_lm, prompted, rolled, scored
@@ -112,6 +113,17 @@ def test_learnt_prompts_are_left_to_hflm(tokenizer: Any) -> None:
     assert "its prompt is learnt" in ours.engine.abilities.why_not
     requests = scored(keyed_pairs()[:5])
     assert ours.loglikelihood(requests) == theirs.loglikelihood(requests)
+
+
+def test_a_compiled_model_is_read_as_the_model_itself(tokenizer: Any) -> None:
+    plain = patch_model(model_of(max_position_embeddings=64), "dynamic-yarn", factor=4)
+    compiled: Any = torch.compile(plain, backend="eager")
+    requests = scored(keyed_pairs()[:8])
+    ours = engine_lm(compiled, tokenizer, chunk=64)
+    assert ours.engine.abilities.sharing, ours.engine.abilities.why_not
+    assert ours.engine.reader.takes_keep
+    scores = [value for value, _ in engine_lm(plain, tokenizer, chunk=64).loglikelihood(requests)]
+    assert [value for value, _ in ours.loglikelihood(requests)] == pytest.approx(scores, rel=1e-5)
 
 
 def test_lora_is_read_in_chunks(tokenizer: Any) -> None:
