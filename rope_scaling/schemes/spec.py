@@ -13,6 +13,9 @@ from rope_scaling.schemes.base import Scheme
 from rope_scaling.schemes.by_length import DEFAULT_GROWTH, FOLLOW_LENGTH, PREFIX, DynamicScaling
 from rope_scaling.schemes.registry import SCHEMES
 
+OPTION = r',(?=\s*\w+\s*=)(?=(?:[^"]*"[^"]*")*[^"]*$)'
+"""The comma before an option: none of a list, none in quotes as in over="yarn:factor=2,beta_fast=16"."""
+
 
 def make_scheme(scheme: str | Scheme, options: Mapping[str, object] | None = None) -> Scheme:
     """The scheme called `scheme`, with these options; a scheme that is a value already is returned as it is.
@@ -58,7 +61,7 @@ def parse_scheme(text: str) -> Scheme:
     """
     name, _, rest = text.strip().partition(":")
     options: dict[str, object] = {}
-    for part in re.split(r",(?=\s*\w+\s*=)", rest) if rest.strip() else []:
+    for part in re.split(OPTION, rest) if rest.strip() else []:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise ValueError(f"cannot read {part!r} in scheme {text!r}: write name:option=value,option=value")
