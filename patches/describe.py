@@ -13,6 +13,7 @@ from rope_scaling.patches.checks import model_configs, rounded_buffers
 from rope_scaling.patches.discover import RotarySite, find_rotary, is_axial
 from rope_scaling.patches.dynamic.layout import LAYOUT, UNASKED
 from rope_scaling.patches.dynamic.plans import homes_in
+from rope_scaling.patches.remap.install import take_remap
 from rope_scaling.patches.tables import TableModel, find_tables
 from rope_scaling.record import read_record
 from rope_scaling.schemes import DynamicScaling, Scheme
@@ -34,6 +35,7 @@ class Description:
         layer_types: The layer types that are scaled, where a model has several.
         rounded: Frequency buffers that a cast of the model has rounded: positions past a few thousand are off.
         cannot_grow: With dynamic scaling, why cached keys cannot be rotated anew, so that lengths must be planned.
+        pending: Whether the scheme is only recorded, in a checkpoint whose config cannot say it, and not applied yet.
     """
 
     scheme: Scheme | None
@@ -45,6 +47,7 @@ class Description:
     layer_types: list[str]
     rounded: list[str]
     cannot_grow: str | None = None
+    pending: bool = False
 
     @property
     def factor(self) -> float:
@@ -62,6 +65,8 @@ class Description:
 
     def __str__(self) -> str:
         told = "not patched" if self.scheme is None else f"patched with {self.scheme}"
+        if self.pending:
+            told = f"recorded and not applied, which patch_model(model) does: {self.scheme}"
         reached = "any number of" if self.max_length is None else self.max_length
         lines = [
             f"{told}: {self.original_max_position_embeddings} -> {reached} tokens "
@@ -104,6 +109,7 @@ def describe(model: nn.Module) -> Description:
         layer_types=[] if record is None else record.layer_types,
         rounded=rounded_buffers(sites),
         cannot_grow=_cannot_grow(model),
+        pending=record is not None and not record.native and not (homes_in(model) or take_remap(model)),
     )
 
 

@@ -23,6 +23,8 @@ from rope_scaling.patches.foreign import check_untouched, check_whole
 from rope_scaling.patches.generation import raise_generation_length, restore_generation_length
 from rope_scaling.patches.plan import ConfigPlan, plan_model
 from rope_scaling.patches.reading import check_reading
+from rope_scaling.patches.remap.install import install_remap, uninstall_remap
+from rope_scaling.patches.remap.plan import RemapPlan, frequencies_of, plan_remap
 from rope_scaling.patches.request import Request
 from rope_scaling.patches.rotary import BY_CALL, BY_ROW, STATIC, is_patched_class, patched_class
 from rope_scaling.patches.side_state import check_live, forget_side, undo_side, write_side
@@ -37,8 +39,8 @@ from rope_scaling.patches.state import (
     write_state,
 )
 from rope_scaling.patches.tables import TableSnapshot, find_tables, patch_tables, undo_tables
-from rope_scaling.record import RECORD, erase_record, read_record
-from rope_scaling.schemes import SCHEMES, DynamicScaling, Scheme, make_scheme
+from rope_scaling.record import RECORD, PatchRecord, erase_record, read_record
+from rope_scaling.schemes import SCHEMES, DynamicScaling, Scheme, is_remap, make_scheme
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -89,7 +91,7 @@ def patch_model(
     config = sites[0].config if tables is None else tables.config
     asked = _scheme_or_record(config, scheme, original_max_length, on_scaled, layer_types, dynamic)
     request = replace(asked, factor=factor, max_length=max_length)
-    _refuse_dynamic(request, sites, tables)
+    _refuse_for_kind(request, sites, tables)
     if tables is not None:
         patch_tables(tables, request)
         return model
@@ -104,7 +106,8 @@ def patch_model(
     if isinstance(request.scheme, DynamicScaling):
         _patch_rows(model, sites, bases, plan_rows(sites, bases, request))
         return model
-    plan_of_all = plan_model(model, sites, bases, request)
+    plan_of_all = plan_model(model, sites, bases, frequencies_of(request))
+    remap = plan_remap(model, sites, bases, request)
     reloaded = _is_reloaded(sites)
     check_live(model, plan_of_all.side, reloaded=reloaded)
     pairs = [(site, *plan_of_all.of_site[site.name]) for site in sites]
@@ -114,18 +117,21 @@ def patch_model(
     ]
     warn_of_rounded(sites)
     uninstall(model)
+    uninstall_remap(model)
     write_side(model, plan_of_all.side, reloaded=reloaded)
     for (site, plan, _), (original, state) in zip(pairs, states, strict=True):
         write_state(site.module, state, patched_class(type(site.module), STATIC if plan.static else BY_CALL))
         drop_grids(site.module)
         vars(site.module)[ORIGINAL] = original
         remove_guard(site.parent)
-        if not plan.changes_nothing:
-            install_guard(site.parent, plan.record.fingerprint)
+        if remap is not None or not plan.changes_nothing:
+            install_guard(site.parent, _recorded(plan, remap).fingerprint)
     for plan in plan_of_all.configs:
-        _write_config(model, plan)
+        _write_config(model, plan, _recorded(plan, remap))
     for site in (site for site in sites if site.name in bases.copied):
         setattr(site.config, RECORD, copy.deepcopy(getattr(plan_of_all.configs[0].live, RECORD)))
+    if remap is not None:
+        install_remap(model, remap.homes)
     return model
 
 
@@ -155,6 +161,7 @@ def unpatch_model(model: ModelT) -> ModelT:
         forget_side(model)
     undo_side(model)
     uninstall(model)
+    uninstall_remap(model)
     for site, state in originals:
         write_state(site.module, state, state.cls)
         drop_grids(site.module)
@@ -209,8 +216,8 @@ def _scheme_or_record(
     )
 
 
-def _refuse_dynamic(request: Request, sites: list[RotarySite], tables: object) -> None:
-    if not isinstance(request.scheme, DynamicScaling):
+def _refuse_for_kind(request: Request, sites: list[RotarySite], tables: object) -> None:
+    if not isinstance(request.scheme, DynamicScaling) and not is_remap(request.scheme):
         return
     if tables is not None:
         raise ValueError(f"{request.scheme.name!r} needs frequencies, and this model looks angles up in one table")
@@ -262,10 +269,15 @@ def _original(site: RotarySite, base: PreTrainedConfig) -> RotaryState:
     return with_numbers(read_state(site.module, set(native.attributes)), site.config)
 
 
-def _write_config(model: nn.Module, plan: ConfigPlan) -> None:
+def _recorded(plan: ConfigPlan, remap: RemapPlan | None) -> PatchRecord:
+    return plan.record if remap is None else remap.record(plan.live, plan.record)
+
+
+def _write_config(model: nn.Module, plan: ConfigPlan, said: PatchRecord) -> None:
     restore_generation_length(model, read_record(plan.live))
-    old, new = plan.record.before["max_position_embeddings"], plan.patched.max_position_embeddings
-    record = replace(plan.record, generation_max_length=raise_generation_length(model, old, new))
+    old, new = said.before["max_position_embeddings"], said.max_position_embeddings
+    assert new is not None
+    record = replace(said, generation_max_length=raise_generation_length(model, old, new))
     for key in record.before:
         setattr(plan.live, key, copy.deepcopy(getattr(plan.patched, key)))
     record.write(plan.live)

@@ -14,14 +14,18 @@ from rope_scaling import __version__
 from rope_scaling.config import layer_types_of, max_position_embeddings, read_rope
 from rope_scaling.extend.engines import Target
 from rope_scaling.extend.folder import Extension, Source, Written, extend_folder
+from rope_scaling.extend.kindred import kindred
 from rope_scaling.extend.place import Tick
 from rope_scaling.extend.serving import plan_serving
 from rope_scaling.extend.wording import ConfigEdit, is_nested
+from rope_scaling.patches.checks import model_configs
+from rope_scaling.patches.discover import find_rotary
 from rope_scaling.patches.model import patch_model
+from rope_scaling.patches.request import Request, settle
 from rope_scaling.patches.skeleton import make_skeleton, prove_folder, saved_config
 from rope_scaling.patches.tables import find_tables
 from rope_scaling.record import RECORD, PatchRecord, read_record
-from rope_scaling.schemes import Scheme
+from rope_scaling.schemes import Remap, Scheme, is_remap
 
 _WORDLESS = (
     "{what} has no words in a Transformers config, so no file can say it: patch the loaded model with patch_model"
@@ -51,6 +55,8 @@ def plan_extension(
     if find_tables(model) is not None:
         raise ValueError(_WORDLESS.format(what=f"a scaled table of {model.config.model_type}"))
     before = copy.deepcopy(model.config)
+    if is_remap(scheme):
+        raise ValueError(_without_words(scheme, model, options))
     patch_model(model, scheme, **options)
     parts = [(path, config) for path, config in _parts(model.config) if read_record(config) is not None]
     path, config = parts[0]
@@ -110,6 +116,18 @@ def extend_checkpoint(
 
     written = extend_folder(source, extension, out, prove=prove, force=force, copy=copy_weights, tick=tick)
     return extension, written
+
+
+def _without_words(scheme: Remap, model: PreTrainedModel, options: dict[str, Any]) -> str:
+    """Why a remap scheme cannot be written, and which engines have their own."""
+    config = model_configs(find_rotary(model))[0]
+    kind = next(iter(layer_types_of(config)), None)
+    given = {key: options.get(key) for key in ("factor", "max_length", "original_max_length", "on_scaled")}
+    asked = settle(config, kind, Request(scheme, **given))
+    assert is_remap(asked.scheme)
+    told = kindred(asked.scheme, asked.rope, config.model_type)
+    why = _WORDLESS.format(what=f"scheme {scheme.name!r}, which remaps positions,")
+    return "; ".join([f"{why} and save it: the record goes with it", *(f"{one}: {how}" for one, how in told.items())])
 
 
 def _native_record(config: PreTrainedConfig) -> PatchRecord:

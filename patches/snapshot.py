@@ -15,6 +15,8 @@ from rope_scaling.patches.discover import RotarySite, find_rotary
 from rope_scaling.patches.dynamic.grid import GRIDS
 from rope_scaling.patches.dynamic.install import Grids, drop_grids, install, put_grids, uninstall
 from rope_scaling.patches.generation import generation_configs
+from rope_scaling.patches.remap.install import install_remap, take_remap, uninstall_remap
+from rope_scaling.patches.remap.plan import RemappedHome
 from rope_scaling.patches.side_state import restore_side, take_side
 from rope_scaling.patches.state import ORIGINAL, RotaryState, native_state, read_state, with_numbers, write_state
 from rope_scaling.record import RECORD
@@ -54,6 +56,7 @@ class Snapshot:
     configs: list[tuple[PreTrainedConfig, dict[str, Any]]]
     generation: list[tuple[GenerationConfig, int | None]]
     side: list[tuple[nn.Module, dict[str, Any]]]
+    remap: list[RemappedHome]
     model: nn.Module
 
     @classmethod
@@ -65,12 +68,15 @@ class Snapshot:
             for config in model_configs(sites)
         ]
         generation = [(one, one.max_length) for one in generation_configs(model)]
-        return cls([_take_site(site) for site in sites], configs, generation, take_side(model), model)
+        return cls(
+            [_take_site(site) for site in sites], configs, generation, take_side(model), take_remap(model), model
+        )
 
     def restore(self) -> None:
         """Put it back into the same model."""
         model = self.model
         uninstall(model)
+        uninstall_remap(model)
         restore_side(self.side)
         for site in self.sites:
             site.restore()
@@ -82,6 +88,7 @@ class Snapshot:
                     delattr(config, key)
         for one, max_length in self.generation:
             one.max_length = max_length
+        install_remap(model, self.remap)
         install(model, [held.site for held in self.sites if held.grids])
 
 

@@ -1,0 +1,49 @@
+"""One query: each key belongs to one band, so the keys are turned by the whole difference and attention is plain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rope_scaling.patches.remap.engine.pairs import RotatedPairs, Turn, turn_by, turned, turned_in_blocks
+from rope_scaling.remap import Bands
+
+
+def key_turn(query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs) -> Turn:
+    """The turn of every key, (batch or 1, 1, keys, ...), that makes plain attention of one query the remapped one.
+
+    A query i, rotated at i, sees a key at i - place; it shall be seen at queries(i) - keys(j). The turn is the same
+    in every layer with the same frequencies: ask once and hand it to `keys_for_one_query`.
+
+    Args:
+        query_index: (batch or 1, 1), int64, the query's index in its own sequence.
+        key_index: (batch or 1, keys), int64.
+        bands: Where the query shall see each key; one that is later than the query stays where it is.
+        pairs: Which dimensions turn, and how fast.
+    """
+    offset = torch.zeros_like(key_index - query_index, dtype=torch.float64)
+    for band in bands:
+        if not band.plain:
+            place = query_index - band.queries(query_index) + band.keys(key_index)
+            offset = torch.where(band.region.holds(query_index, key_index), place - key_index, offset)
+    return turn_by(offset[:, None], pairs)
+
+
+def keys_for_one_query(
+    key: Tensor, query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs, turn: Turn | None = None
+) -> Tensor:
+    """Keys, (batch, key heads, keys, dims), for plain attention of one query: any implementation, mask, softcap, sink.
+
+    Args:
+        key: Keys rotated at their own indices.
+        query_index: (batch or 1, 1), int64.
+        key_index: (batch or 1, keys), int64.
+        bands: Where the query shall see each key.
+        pairs: Which dimensions turn.
+        turn: Of `key_turn`, where another layer has asked for it already.
+    """
+    turn = key_turn(query_index, key_index, bands, pairs) if turn is None else turn
+    differentiable = torch.is_grad_enabled() and key.requires_grad
+    # a compiler writes its own loop
+    whole = differentiable or torch.compiler.is_compiling()
+    return turned(key, turn, pairs) if whole else turned_in_blocks(key, turn.part, pairs)
