@@ -1,4 +1,4 @@
-"""The command line: `rope-scaling inspect`, `extend`, `eval`, `report`, `plot`, `fetch`, `lm-eval` and `demo`."""
+"""The command line: every command of `rope-scaling`, each a thin call into the package."""
 
 import contextlib
 import time
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rope_scaling.eval.run import Job
+    from rope_scaling.eval.runner.job import Job
 
 # What a command needs is imported inside of it: `--help` must not wait for torch.
 
@@ -54,10 +54,29 @@ def fetch(
 @app.command("eval")
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Folder or Hub name of a causal language model.")],
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="What to ask: rope_quick, rope_vt, ruler, niah_single_1, ... (docs/tasks.md)."),
+    ] = None,
     text: Annotated[
         Path | None, typer.Option(help="UTF-8 file; its first tokens are scored, as many as the longest length.")
     ] = None,
-    lengths: Annotated[str | None, typer.Option(help="Edges of the position ranges: 1k,2k,4k (k = 1024).")] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="Of the tasks' texts, and the edges of --text's ranges: 1k,2k,4k (k = 1024).")
+    ] = None,
+    depths: Annotated[
+        str, typer.Option(help="Where tasks hide what they ask for: 0 the beginning, 1 the end.")
+    ] = "0,0.25,0.5,0.75,1",
+    samples: Annotated[int, typer.Option(help="Of each task, for each length and depth.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of everything random in the tasks.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="Questions of each task at most, as many of each length.")] = None,
+    target_stderr: Annotated[
+        float | None,
+        typer.Option(help="Stop asking a scheme at a length once its score is known to this: 0.05. At most --samples."),
+    ] = None,
+    metadata: Annotated[
+        str | None, typer.Option(help='What tasks take beside these, as JSON: \'{"text": "book.txt", "chains": 3}\'.')
+    ] = None,
     texts: Annotated[
         int, typer.Option(help="Score this many stretches of the text, one after another, each as a text of its own.")
     ] = 1,
@@ -69,8 +88,11 @@ def evaluate(
         list[str] | None,
         typer.Option(help="none, or such as yarn:factor=4,beta_fast=16. Repeat it for more rows."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write everything to this JSON file.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the JSON file if it exists.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or JSON file, that keeps all of it; a run that is there goes on."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start the run over that is there.")] = False,
     window: Annotated[
         bool,
         typer.Option(help="The baseline: the unscaled model sees only the last L (trained length) tokens."),
@@ -80,25 +102,36 @@ def evaluate(
         typer.Option(help="Tokens the window moves by: each token sees at least L - stride. L / 8 unless given."),
     ] = None,
     chunk: Annotated[int, typer.Option(help="Tokens read in one forward pass.")] = 512,
-    batch_size: Annotated[int, typer.Option(help="Stretches read side by side in one forward pass.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Texts read side by side in one forward pass.")] = 1,
     dtype: Dtype = "auto",
     device: Device = None,
     on_scaled: OnScaled = None,
     original_max_length: OriginalMaxLength = None,
+    backend: Annotated[str, typer.Option(help="hf (Transformers), or vllm for the tasks.")] = "hf",
+    backend_args: Annotated[
+        str | None, typer.Option(help="Of vLLM: tensor_parallel_size=2,gpu_memory_utilization=0.8")
+    ] = None,
 ) -> None:
-    """Perplexity by position of one text, one pass a scheme, and whether each beats simply cutting the text.
+    """Ask every scheme the same: long-context tasks, and perplexity by position of a text.
 
-    With --passkey, whether each finds a number hidden in filler text (lm-eval's evaluator on the task rope_passkey).
+    Every answer is kept as it comes (--output RUN): stop it, start it again, or add tasks, lengths and schemes.
     """
     with _plain_errors():
         from rope_scaling.eval.bins import parse_lengths
         from rope_scaling.eval.compare import Plan
-        from rope_scaling.eval.run import Job
+        from rope_scaling.eval.runner.grid import read_grid
+        from rope_scaling.eval.runner.job import Job
 
         plan = Plan(tuple(scheme or ["none"]), window, chunk, stride, on_scaled, original_max_length, batch_size)
         edges = parse_lengths(lengths) if lengths else ()
         hidden = parse_lengths(passkey) if passkey else ()
-        _run(Job(checkpoint, text, edges, plan, hidden, passkey_samples, texts, output, force, dtype, device))
+        grid = read_grid(tasks, edges, depths, samples, seed, limit, target_stderr, metadata) if tasks else None
+        ranges = edges if text or grid is None else ()
+        job = Job(
+            *(checkpoint, text, ranges, plan, hidden, passkey_samples, texts, output, force, dtype, device, grid),
+            *(backend, backend_args),
+        )
+        _run(job)
 
 
 @app.command()
@@ -200,7 +233,7 @@ def extend(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="The JSON file that `rope-scaling eval -o` or the demo wrote.")],
+    run: Annotated[Path, typer.Argument(help="What `rope-scaling eval -o` or the demo wrote: a folder or a file.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The page to write; beside the record unless given.")
     ] = None,
@@ -216,6 +249,30 @@ def report(
 
         for path in run_report(ReportJob(run, output, images, markdown, force)):
             typer.echo(f"wrote {path}")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="What `rope-scaling eval -o` wrote: a file or a folder.")],
+    run_b: Annotated[Path, typer.Argument(help="Another run of the same questions and texts, judged against it.")],
+    scheme_a: Annotated[
+        str | None, typer.Option(help="Of run A; every scheme that both runs have unless given.")
+    ] = None,
+    scheme_b: Annotated[str | None, typer.Option(help="Of run B.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object instead.")] = False,
+) -> None:
+    """Two runs question by question and block by block: where B is better than A, worse, or not to be told apart.
+
+    Exit code 0: B is nowhere worse. 1: B is worse somewhere. 2: the runs cannot be compared.
+    """
+    with _plain_errors(2):
+        from rich.console import Console
+
+        from rope_scaling.eval.comparison import CompareJob, run_compare
+
+        code = run_compare(CompareJob(run_a, run_b, scheme_a, scheme_b, json), Console())
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

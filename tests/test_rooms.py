@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FACADES = {"rope_scaling/__init__.py", "rope_scaling/cli.py", "rope_scaling/__main__.py"}
+FACADES = {"rope_scaling/__init__.py", "rope_scaling/cli.py", "rope_scaling/__main__.py", "eval/__main__.py"}
 FORBIDDEN = {
     "rope_scaling": ("rope_scaling.patches", "rope_scaling.eval", "rope_scaling.cli", "lm_eval"),
     "patches": ("rope_scaling.eval", "rope_scaling.cli", "lm_eval", "datasets"),

@@ -11,9 +11,10 @@ from rope_scaling.config import read_rope
 from rope_scaling.doctor.facts import Facts, Parameters
 from rope_scaling.doctor.finding import Rule, Severity, Symptom
 from rope_scaling.doctor.ropes import plain_rope, tabled, widest_change
+from rope_scaling.extend.kindred import kindred
 from rope_scaling.record import RECORD, PatchRecord, read_record
 from rope_scaling.rope import Rope
-from rope_scaling.schemes import Llama3, Scheme, YaRN
+from rope_scaling.schemes import Llama3, Scheme, YaRN, is_remap
 
 
 @dataclass(frozen=True)
@@ -162,16 +163,31 @@ def _plugin_only(facts: Facts) -> Iterator[Symptom]:
     record = facts.config.get(RECORD)
     if not isinstance(record, Mapping) or record.get("native", True) is not False:
         return
-    length = record.get("original_max_position_embeddings")
+    length, options = record.get("original_max_position_embeddings"), record.get("options")
+    over = options.get("over") if isinstance(options, Mapping) else None
+    how = f"with {over} alone" if over else f"unscaled, for {length} tokens"
     yield Symptom(
         seen=f"{RECORD} says {record.get('scheme')}, which no rope_parameters can say",
-        consequence=f"Whatever loads this checkpoint reads it unscaled, for {length} tokens, until the record is "
-        "applied.",
+        consequence=f"Whatever loads this checkpoint reads it {how}, until the record is applied.",
         mend="patch_model(model) after loading; for an engine write a static scheme: rope-scaling extend CHECKPOINT "
         "--scheme yarn --factor 4 -o OUT",
-        engines=dict.fromkeys(("transformers", "vllm", "sglang", "llama.cpp"), "ignores the record"),
+        engines=dict.fromkeys(("transformers", "vllm", "sglang", "llama.cpp"), "ignores the record")
+        | {engine: f"ignores the record; nearest: {how}" for engine, how in _kindred(facts).items()},
         evidence={"scheme": str(record.get("scheme"))},
     )
+
+
+def _kindred(facts: Facts) -> dict[str, str]:
+    """What engines with a remap of their own are to be told of a remap scheme in the record."""
+    try:
+        record = read_record(facts.config)
+        assert record is not None
+        scheme = record.make_scheme()
+        if not is_remap(scheme):
+            return {}
+        return kindred(scheme, _start(facts, facts.parameters[0], record), facts.model_type)
+    except (TypeError, ValueError, IndexError):  # told by another rule
+        return {}
 
 
 def _start(facts: Facts, one: Parameters, record: PatchRecord) -> Rope:
@@ -212,8 +228,8 @@ RULES = (
         "record-only",
         Severity.NOTE,
         "This library patched the checkpoint in a way that only this library can apply.",
-        "Scaling that follows the length of each text (`dynamic-yarn`), and scaled tables (GPT-J), have no words in a "
-        "config; the record keeps them.",
+        "Scaling that follows the length of each text (`dynamic-yarn`), remapped positions (`self-extend`) and scaled "
+        "tables (GPT-J) have no words in a config; the record keeps them.",
         _plugin_only,
     ),
 )

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rope_scaling.extend.kindred import kindred
 from rope_scaling.fields import positive, whole
 from rope_scaling.rope import Rope
-from rope_scaling.schemes import ABF, NTK, Linear, NoScaling, Scheme, YaRN
+from rope_scaling.schemes import ABF, NTK, Linear, NoScaling, Scheme, YaRN, is_remap
 from rope_scaling.schemes.factor import DEFAULT_FACTOR, resolve_factor
 from rope_scaling.schemes.yarn import yarn_attention_factor
 
@@ -124,6 +125,9 @@ def _words(scheme: Scheme, rope: Rope, s: float) -> dict[str, Any]:
         return {"rope.scaling.type": "linear", "rope.scaling.factor": s}
     if isinstance(scheme, YaRN):
         return _yarn_words(scheme, rope, s)
+    if is_remap(scheme):
+        told = kindred(scheme, rope, "").get("llama.cpp", "no engine that reads GGUF has such an attention")
+        raise ValueError(f"no metadata say scheme {scheme.name!r}, which remaps positions; nearest: {told}")
     raise ValueError(
         f"llama.cpp has no metadata for scheme {scheme.name!r}, only for linear, ntk, abf and yarn (it would take a "
         "tensor of factors, and tensors are never touched); nothing was written"
