@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rope_scaling.config import layer_types_of
 from rope_scaling.patches.request import Request, settle
 from rope_scaling.rope import Rope, ScaledRope
-from rope_scaling.schemes import NoScaling, parse_scheme
+from rope_scaling.schemes import NoScaling, is_remap, parse_scheme
 from rope_scaling.schemes.factor import DEFAULT_FACTOR
 
 if TYPE_CHECKING:
@@ -112,7 +112,13 @@ def read_study(
     length = plain.rope.original_max_position_embeddings
     longest, curves = length, []
     for text in schemes:
-        asked = settle(config, layer_type, Request(parse_scheme(text), None, None, original_max_length, on_scaled))
+        scheme = parse_scheme(text)
+        if is_remap(scheme):
+            raise ValueError(
+                f"{text!r} leaves the frequencies as they are and moves positions, so these pictures, which are of "
+                "frequencies, would show nothing of it: leave it out"
+            )
+        asked = settle(config, layer_type, Request(scheme, None, None, original_max_length, on_scaled))
         reached = round(asked.factor * length)
         longest = max(longest, reached)
         if not isinstance(asked.scheme, NoScaling):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rope_scaling.rope import Rope, ScaledRope, check_positive
 from rope_scaling.schemes.base import Scheme
+from rope_scaling.schemes.remapped import is_remap
 
 if TYPE_CHECKING:
     from rope_scaling.schemes.base import RopeParameters
@@ -40,6 +41,11 @@ class DynamicScaling:
     def __post_init__(self) -> None:
         if not isinstance(self.scheme, Scheme) or isinstance(self.scheme, (type, DynamicScaling)):
             raise TypeError(f"dynamic scaling is of a scheme such as YaRN(), got {self.scheme!r}")
+        if is_remap(self.scheme):
+            raise ValueError(
+                f"{self.scheme.name!r} needs no dynamic scaling: it leaves texts within L alone and follows the length "
+                "by itself"
+            )
         if self.scheme.name not in FOLLOW_LENGTH:
             raise ValueError(
                 f"scheme {self.scheme.name!r} cannot be dynamic: its frequencies do not follow from the length "

@@ -11,7 +11,7 @@ from rope_scaling.schemes.remapped import Reach, Remap, check_count
 
 @dataclass(frozen=True)
 class DCA(Remap):
-    """Keys at j mod s, queries by how many chunks lie between (arXiv 2402.17463v2, eq. 2-8). It reaches any length.
+    """Keys at j mod s, queries by how many chunks lie between (arXiv 2402.17463v2). It reaches any length.
 
     A query stands at i mod s for its own chunk, at min(i mod s + s, L - 1) for the one before and at L - 1 for all
     earlier ones. Tokens within w = L - s are always seen at their true distance. The authors' code calls 3/4 of L the

@@ -16,7 +16,7 @@ WINDOW_SHARE = 1 / 8
 
 @dataclass(frozen=True)
 class SelfExtend(Remap):
-    """i - j below w, else i // G - j // G + w - w // G (arXiv 2401.01325v3, section 3.2, algorithm 1).
+    """i - j below w, else i // G - j // G + w - w // G (arXiv 2401.01325v3).
 
     The group grows with the query unless it is given: the smallest that keeps i below L. The authors' code shifts by
     w - w / G, which is no whole number where G does not divide w, in its prefill, and by w - w // G in its decoding;

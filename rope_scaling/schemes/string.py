@@ -11,7 +11,7 @@ from rope_scaling.schemes.remapped import Reach, Remap, check_count
 
 @dataclass(frozen=True)
 class STRING(Remap):
-    """i - j below S, else i - j - S + W (arXiv 2410.18745v1, section 4). It reaches 2 L - W tokens at most.
+    """i - j below S, else i - j - S + W (arXiv 2410.18745v1). It reaches 2 L - W tokens at most.
 
     The paper uses it within L, with S from L / 3 to L / 2, to leave rarely trained positions out: that is `start=0`
     with a `shift`. As an extension S is what the target needs. The authors' code counts pairs at distance S twice in

@@ -39,6 +39,8 @@ DROPS_CACHE = ("phi4_multimodal",)
 """Architectures whose `generate`, unpatched, drops the cache where it crosses L; asked beyond L only."""
 INEXACT = {"zamba2": 3e-4}
 """Architectures whose recurrent layers, unpatched, are 6e-5 apart between decoding and one forward."""
+ROUNDED = {"gemma3n_text": 4e-5}
+"""Architectures whose residual streams make rounding larger."""
 NEW = 6
 WINDOW = TRAINED // 4
 OURS = SelfExtend(factor=4, window=WINDOW, log_scale=True)
@@ -126,7 +128,7 @@ def test_every_scheme_is_what_the_models_own_code_makes_of_its_positions(model_t
     made = make_scheme(scheme, {"factor": float(LONGER.get(scheme, 4)), "log_scale": True})
     model = patch_model(tiny_model(tiny_config(model_type)), made)
     oracle = ByRelativePosition(tiny_model(tiny_config(model_type)), *matrix(made, text.shape[1]))
-    assert (forward(model, text) - oracle.logits(text)).abs().max() < 2e-5
+    assert (forward(model, text) - oracle.logits(text)).abs().max() < ROUNDED.get(model_type, 2e-5)
     assert oracle.remapped
 
 

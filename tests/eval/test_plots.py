@@ -123,6 +123,11 @@ def test_a_layer_type_must_be_named_where_there_are_several() -> None:
         read_study("tiny", tiny_config(), [], layer_type="full_attention")
 
 
+def test_schemes_that_move_positions_have_no_pictures_of_frequencies() -> None:
+    with pytest.raises(ValueError, match="'dca:factor=4' leaves the frequencies as they are"):
+        read_study("tiny", tiny_config(), ["ntk", "dca:factor=4"])
+
+
 def test_an_already_scaled_checkpoint_is_asked_about() -> None:
     scaled = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
     config = tiny_config(rope_parameters=scaled, max_position_embeddings=2 * TRAINED)

@@ -20,7 +20,7 @@ def from_query(start: int, rule: Rule) -> Rule:
 
 
 def self_extend(window: int, group: int) -> Rule:
-    """arXiv 2401.01325v3, section 3.2: grouped positions shifted by w - w // G, merged with the neighbours' own."""
+    """arXiv 2401.01325v3: grouped positions shifted by w - w // G, merged with the neighbours' own."""
 
     def rule(i: int, j: int) -> float:
         if i - j < window:
@@ -48,7 +48,7 @@ def leaky_rerope(window: int, k: float) -> Rule:
 
 
 def dca(chunk: int, length: int) -> Rule:
-    """arXiv 2402.17463v2, eq. 2, 4, 6 and 8: lists of position ids for keys and three kinds of queries."""
+    """arXiv 2402.17463v2: lists of position ids for keys and three kinds of queries."""
     local = length - chunk
     keys = intra = list(range(chunk))
     successive = [chunk + t if t < local else length - 1 for t in range(chunk)]
@@ -66,7 +66,7 @@ def dca(chunk: int, length: int) -> Rule:
 
 
 def string(shift: int, window: int) -> Rule:
-    """arXiv 2410.18745v1, section 4: the diagonals from S on are those from 0 on, moved up by W."""
+    """arXiv 2410.18745v1: the diagonals from S on are those from 0 on, moved up by W."""
     return lambda i, j: i - j if i - j < shift else i - j - shift + window
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rope_scaling import NTK, DynamicScaling, Linear, LongRoPE, Rope, YaRN, parse_scheme
+from rope_scaling import NTK, DynamicScaling, Linear, LongRoPE, Rope, SelfExtend, YaRN, parse_scheme
 from rope_scaling.schemes import ABF, Dynamic, NoScaling, make_scheme, scheme_options
 
 ROPE = Rope.plain(1e4, 64, 4096)
@@ -58,6 +58,11 @@ def test_growth_at_its_default_is_no_option() -> None:
 def test_what_does_not_follow_from_the_length_cannot_be_dynamic(scheme: object) -> None:
     with pytest.raises(ValueError, match="cannot be dynamic: its frequencies do not follow from the length"):
         DynamicScaling(scheme)  # type: ignore[arg-type]
+
+
+def test_a_scheme_that_moves_positions_needs_no_dynamic_scaling() -> None:
+    with pytest.raises(ValueError, match="'self-extend' needs no dynamic scaling: it leaves texts within L alone"):
+        DynamicScaling(SelfExtend(4.0))
 
 
 def test_a_dynamic_scheme_of_nothing_is_a_type_error() -> None:

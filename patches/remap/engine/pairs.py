@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 1024
+_BLOCK = 2048
 """Tokens that are turned at once: what a step writes, the next finds in the cache of one core."""
 
 
@@ -58,7 +58,7 @@ def turn_by(offsets: Tensor, pairs: RotatedPairs, dtype: torch.dtype = torch.flo
         dtype: Of cosine and sine, float32 or float64.
     """
     turns = offsets[..., None] * (pairs.sense * pairs.inv_freq.double() / (2 * math.pi))
-    angle = (turns - turns.round()).to(dtype) * (2 * math.pi)
+    angle = turns.sub_(turns.round()).to(dtype).mul_(2 * math.pi)
     cos = angle.cos()
     both = cos.repeat_interleave(2, -1) if pairs.interleaved else torch.cat((cos, cos), dim=-1)
     return Turn(both, angle.sin())

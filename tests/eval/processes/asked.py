@@ -63,7 +63,7 @@ def answers(checkpoint: str, **options: Any) -> dict[str, Any]:
     results = lm_eval.simple_evaluate(
         lm, tasks=tasks(), task_manager=TaskManager(include_defaults=False), bootstrap_iters=10
     )
-    said = {"truncated": dict(lm.truncated), "passes": lm.engine.told()["forward_passes"]}
+    said = {"truncated": dict(lm.truncated), "tokens": lm.engine.told()["tokens_read"]}
     if results is not None:
         said |= {"results": results["results"], "samples": results["samples"]}
     return json.loads(json.dumps(said, default=str))

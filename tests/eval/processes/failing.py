@@ -1,8 +1,7 @@
-"""Two processes that divide work; of which, if asked to, one fails in the middle of it."""
+"""Two processes that divide work, are asked different things, and of which one fails in the end."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from rope_scaling.eval.processes import join_processes
@@ -12,9 +11,12 @@ if __name__ == "__main__":
     assert own.count == 2
 
     def work(numbers: Sequence[int]) -> dict[int, int]:
-        if "fail" in sys.argv and not own.is_first:
-            raise SystemExit("Error: the second has run out of memory")
         return dict.fromkeys(numbers, own.index)
+
+    def failing(numbers: Sequence[int]) -> dict[int, int]:
+        if not own.is_first:
+            raise SystemExit("Error: the second has run out of memory")
+        return work(numbers)
 
     with own.first_speaks():
         print("said by", own.index)
@@ -23,4 +25,6 @@ if __name__ == "__main__":
         try:
             own.share(f"question {own.index}", [[0, 2], [1]], work)
         except ValueError as error:
-            print(error)
+            print(error, flush=True)
+        own.share("the same", [[0], [1]], failing)
+        print("all is well", flush=True)
