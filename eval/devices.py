@@ -55,3 +55,11 @@ def place_for(device: str | None, processes: Processes) -> str:
         f"--device {device}, but the launcher gave process {processes.index} of {processes.count} {own}: leave "
         "--device out, or start a single process"
     )
+
+
+def check_there(device: str) -> None:
+    """ValueError for a CUDA device that this machine does not have."""
+    kind, _, number = device.partition(":")
+    count = torch.cuda.device_count()
+    if kind == "cuda" and int(number if number.isdigit() else 0) >= count:
+        raise ValueError(f"--device {device}: this machine has {count} CUDA devices; use cpu, or leave --device out")

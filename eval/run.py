@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from rope_scaling.eval.compare import trained_length
-from rope_scaling.eval.devices import place_for
+from rope_scaling.eval.devices import check_there, place_for
 from rope_scaling.eval.evaluator import require_lm_eval
 from rope_scaling.eval.processes import Processes, join_processes
 from rope_scaling.eval.results import versions
@@ -76,9 +76,12 @@ def load(checkpoint: str, dtype: str, device: str | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ValueError(f"unknown --dtype {dtype!r} (auto, float32, bfloat16, float16)")
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_there(place)
     model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype, device_map=place)
     return model.eval(), tokenizer
 

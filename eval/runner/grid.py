@@ -69,10 +69,15 @@ def read_grid(
     except ValueError:
         raise ValueError(f"cannot read --depths {depths!r}: write numbers from 0 to 1, such as 0,0.5,1") from None
     try:
-        options = json.loads(metadata or "{}")
+        options = json.loads(metadata or "{}", parse_constant=_refuse_constant)
     except ValueError as error:
         raise ValueError(f"--metadata is no JSON ({error}): write such as '{{\"chains\": 3}}'") from None
     if not isinstance(options, dict):
         raise ValueError(f"--metadata must be a JSON object, got {metadata}")
-    names = tuple(name for name in tasks.split(",") if name)
+    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
     return Grid(names, lengths, places, samples, seed, limit, target, options)
+
+
+def _refuse_constant(name: str) -> None:
+    """Raise ValueError for what Python reads and JSON does not have: the record could not be written."""
+    raise ValueError(f"{name} is no number that JSON has")

@@ -64,6 +64,8 @@ def _asked(grid: Grid, tokenizer: Any, record: RunRecord, meter: Meter) -> list[
         meter.note(f"note: {warning.message}")
     for source in asked:
         record.refuse_other_task(source.name, source.meaning())
+        if source.ranges:
+            record.refuse_other_ranges(source.name, source.grid.lengths)
     return asked
 
 

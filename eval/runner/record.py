@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rope_scaling.eval.results import peak_memory
@@ -70,6 +70,16 @@ class RunRecord:
         known = self.value.get("tasks", {}).get(task, {})
         if known and known["options"] != meaning["options"]:
             raise self._refusal(f"{task} with {known['options']}, this asks it with {meaning['options']}")
+
+    def refuse_other_ranges(self, task: str, lengths: Sequence[int]) -> None:
+        """Raise ValueError where a length would stand for other positions than in the run; more may follow its last."""
+        schemes = self.value.get("tasks", {}).get(task, {}).get("schemes", {})
+        known = sorted({cell["length"] for entry in schemes.values() for cell in entry["cells"]})
+        if any(before != now for before, now in zip(known, sorted(lengths), strict=False)):
+            raise self._refusal(
+                f"{task} by the ranges of positions that end at {known}, this asks for {sorted(lengths)} (lengths "
+                "beyond the last can be added)"
+            )
 
     def refuse_other_text(self, part: Mapping[str, Any]) -> None:
         """Raise ValueError where the run has rows of another text, or of other ranges of it."""

@@ -19,6 +19,9 @@ from rope_scaling.eval.tasks.ruler.task import QA, ruler_config, ruler_names, ru
 LIKE_RULER = ("rope_vt", "rope_cwe", "rope_fwe")
 """Of ours, those that are RULER's tasks in all but the wording."""
 
+BY_POSITION = ("rope_ppl", "rope_ppl_window")
+"""Those whose lengths are the ends of ranges of positions."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -45,6 +48,11 @@ class Source:
     def scored(self) -> bool:
         """Whether texts are scored in nats; else questions are answered."""
         return self.name.startswith(("rope_ppl", "rope_longppl"))
+
+    @property
+    def ranges(self) -> bool:
+        """Whether a length stands for the positions from the length before it on, as where perplexity is told so."""
+        return self.name in BY_POSITION
 
     def meaning(self) -> dict[str, Any]:
         """Return what the record says of the task's scores."""

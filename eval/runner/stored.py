@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rope_scaling.eval.processes import Processes, deal
@@ -95,6 +96,7 @@ class StoredLM(LM):  # type: ignore[misc]  # see above
         requests = [request for question in missing for request in question.requests]
         answers = iter(getattr(self.model, kind)(requests, disable_tqdm=True))
         kept = {question.key: [_plain(next(answers)) for _ in question.requests] for question in missing}
+        _refuse_no_numbers(kept.values())
         self.answers.add(self.identity, kept, time.perf_counter() - start)
         self.meter.advance(self._tokens(missing), self.label)
 
@@ -118,6 +120,17 @@ class StoredLM(LM):  # type: ignore[misc]  # see above
     def device(self) -> Any:
         """Where the model is."""
         return self.model.device
+
+
+def _refuse_no_numbers(kept: Iterable[Sequence[Any]]) -> None:
+    """Raise ValueError for log-likelihoods that are no numbers: the first of such choices would count as chosen."""
+    for answers in kept:
+        for answer in answers:
+            value = answer[0] if isinstance(answer, list) else answer
+            if isinstance(value, float) and math.isnan(value):
+                raise ValueError(
+                    "a log-likelihood is nan: the model's output is not finite, try a wider --dtype, as float32"
+                )
 
 
 def _plain(answer: Any) -> Any:

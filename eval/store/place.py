@@ -53,8 +53,21 @@ class Place:
             return None
         record = self.read()
         if record is None:
+            self._refuse_damaged()
             refuse_existing(self.record, force)
         return record
+
+    def _refuse_damaged(self) -> None:
+        """Raise ValueError where answers lie beside what is no JSON: to start over would throw them away."""
+        if not self.record.is_file() or not any(self.answers.glob(PATTERN)):
+            return
+        try:
+            json.loads(self.record.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.record} is damaged ({error}), the answers beside it are not lost: remove this file alone and "
+                "give the commands of the run again, which computes nothing twice (--force would remove the answers)"
+            ) from None
 
     def write(self, record: dict[str, Any]) -> None:
         """Write the record in place of the one that is there."""

@@ -12,7 +12,7 @@ from rope_scaling.patches.dynamic.growth import grow_keys
 from rope_scaling.patches.dynamic.held import begin, held_by, tokens_in
 from rope_scaling.patches.dynamic.running import Plan, plans_for, running
 
-_NOWHERE = 2**62
+NOWHERE = 2**62
 """A position after every other."""
 
 
@@ -46,7 +46,7 @@ class Call:
         """The rows of the grid, (rows,), for new tokens at `positions`, (axes, rows, tokens)."""
         if self.rows is None:
             read = None if self.cache is None else tokens_in(self.cache)
-            last, first = _span(positions, self.mask, read)
+            last, first = span(positions, self.mask, read)
             planned = _planned(self.plans, lengths, positions.shape[1])
             if self.cache is None:
                 rows = _fitting(lengths, last - first + 1, planned)
@@ -95,14 +95,14 @@ def rows_of(module: nn.Module, position_ids: Tensor) -> Tensor:
     return call.settle(lengths, positions.expand(-1, call.count or positions.shape[1], -1))
 
 
-def _span(positions: Tensor, mask: Any, read: Any) -> tuple[Tensor, Tensor]:
-    """The last and the first position of each row that are no padding, (rows,) each: -1 and `_NOWHERE` for none."""
+def span(positions: Tensor, mask: Any, read: Any) -> tuple[Tensor, Tensor]:
+    """The last and the first position of each row that are no padding, (rows,) each: -1 and `NOWHERE` for none."""
     last, first = positions.amax(0).long(), positions.amin(0).long()  # (rows, tokens)
     tokens = last.shape[-1]
     seen = _seen(mask)
     if seen is not None and seen.shape[0] == last.shape[0] and _covers(seen, tokens, read):
         real = _of_new_tokens(seen.to(last.device), tokens, 0 if read is None else read)
-        last, first = last.masked_fill(~real, -1), first.masked_fill(~real, _NOWHERE)
+        last, first = last.masked_fill(~real, -1), first.masked_fill(~real, NOWHERE)
     return last.amax(-1), first.amin(-1)
 
 

@@ -84,8 +84,15 @@ class Held:
             return
         self.rows.copy_(rows)
         self.first.copy_(first)
-        slots = (tokens_in(cache) + torch.arange(positions.shape[-1], device=rows.device)) % self.positions.shape[-1]
+        positions, new = positions[..., -self.positions.shape[-1] :], positions.shape[-1]  # no slot is written twice
+        tokens = torch.arange(new - positions.shape[-1], new, device=rows.device)
+        slots = (tokens_in(cache) + tokens) % self.positions.shape[-1]
         self.positions.index_copy_(-1, slots, positions.to(self.positions.device, self.positions.dtype))
+
+    def latest(self, cache: Any) -> Tensor:
+        """The positions, (axes, rows, slots), of a static cache's last tokens, oldest first; before them anything."""
+        slots = torch.arange(self.positions.shape[-1], device=self.positions.device)
+        return self.positions.index_select(-1, (tokens_in(cache) + slots) % slots.shape[0])
 
     def of_slots(self, keys: Tensor, cache: Any) -> Tensor:
         """The positions, (axes, rows, slots), of a layer's cached keys, (rows, heads, slots, head_dim)."""
@@ -147,7 +154,7 @@ def held_by(cache: Any, positions: Tensor, device: torch.device) -> Held:
     held: Held | None = vars(cache).get(HELD)
     read = tokens_in(cache)
     static = is_static(cache)
-    if held is None and not static and read:
+    if held is None and _surely(read):
         raise ValueError(
             "this cache was filled where the scale of its rows was not seen (before the patch, or by something that "
             "goes around the model's forward): start with an empty one"
@@ -174,6 +181,13 @@ def is_static(cache: Any) -> bool:
 def tokens_in(cache: Any) -> Any:
     """Tokens that a cache has read, an int, or a tensor where only the device knows."""
     return cache.get_seq_length()
+
+
+def _surely(read: Any) -> bool:
+    """Whether a cache has read tokens, as far as that can be known without waiting for a device."""
+    if isinstance(read, Tensor) and (torch.compiler.is_compiling() or read.device.type != "cpu"):
+        return False
+    return bool(read)
 
 
 def slots_of(cache: Any) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rope_scaling.patches.dynamic.held import begin, held_by, is_static, slots_of, tokens_in
+from rope_scaling.patches.dynamic.call import NOWHERE, span
+from rope_scaling.patches.dynamic.held import Held, begin, held_by, is_static, slots_of, tokens_in
 from rope_scaling.patches.remap.engine import Turn, Visible, key_turn
 from rope_scaling.patches.remap.layer import RemappedLayer
 from rope_scaling.remap import LogRatio
@@ -21,24 +22,32 @@ class Call:
         count: Rows of its batch; None where its arguments do not tell.
         tokens: New tokens in a row; likewise.
         cache: Its KV cache.
+        mask: Its attention mask, which says what is padding.
         told: Whether its caller has given positions.
         outer: The call that it was made in.
-        queries: (rows, new tokens), int64: the index of each new token in its own sequence, once that is known.
-        keys: (rows, slots), int64: that of every token in the cache, the new ones among them.
+        queries: (rows, new tokens), int64: the index of each new token in its own sequence, once that is known: its
+            position less that of its row's first token that is no padding.
+        keys: (rows, slots), int64: that of every token in the cache, the new ones among them; the new ones last where
+            a static cache rolls its slots.
+        rolled: Tokens that a static cache will have read, where its layers roll; else None.
         longest: All new tokens have an index below.
         plain: Whether every token's index is its slot, as far as the host knows.
         masks: The masks that were read, each for so many keys and a window.
     """
 
-    def __init__(self, home: nn.Module, batch: Tensor | None, cache: Any, told: bool, outer: Call | None) -> None:
-        self.home, self.cache, self.told, self.outer = home, cache, told, outer
+    def __init__(
+        self, home: nn.Module, batch: Tensor | None, cache: Any, mask: Any, told: bool, outer: Call | None
+    ) -> None:
+        self.home, self.cache, self.mask, self.told, self.outer = home, cache, mask, told, outer
         self.count = None if batch is None else batch.shape[0]
         self.tokens = None if batch is None else batch.shape[1]
         self.queries: Tensor | None = None
         self.keys: Tensor | None = None
+        self.rolled: Any = None
         self.longest: Any = None
         self.plain = False
         self.masks: list[tuple[Any, Any, Visible | None]] = []
+        self._read: tuple[Tensor, Tensor | None] | None = None
         self._turns: list[tuple[RemappedLayer, int, torch.device, Turn]] = []
         self._sharpness: list[tuple[LogRatio, Tensor]] = []
 
@@ -64,22 +73,24 @@ class Call:
             return
         positions = _on_one_axis(position_ids)
         positions = positions.expand(self.count or positions.shape[0], -1).long()
-        self.queries = self.keys = positions
-        read: Any = 0
+        keys, read, first = positions, 0, self._first(positions)
         if self.cache is not None:
             read = tokens_in(self.cache)
-            axis = positions[None]
-            held = held_by(self.cache, axis, positions.device)
-            held.keep(held.rows, held.first, axis, self.cache)
-            self.keys = held.positions[0]
-        self.longest = self._longest(positions, read)
-        self.plain = self._is_plain(positions)
+            held = held_by(self.cache, positions[None], positions.device)
+            first = held.first if first is None else torch.minimum(held.first, first)
+            keys = self._kept(held, positions, first)
+        self._read = positions, first
+        self.queries, self.keys = _counted(positions, first), _counted(keys, first)
+        self.longest = self._longest(self.queries, read)
+        self.plain = self._is_plain(self.queries)
 
     def keep(self, cache: Any) -> None:
         """Let a cache that the forward has made itself remember what was read into it."""
-        if self.queries is not None:
-            held = begin(cache, self.queries[None], self.queries.device)
-            held.positions = self.queries[None]
+        if self._read is not None:
+            positions, first = self._read
+            held = begin(cache, positions[None], positions.device)
+            held.positions = positions[None]
+            held.first = torch.zeros_like(held.first) if first is None else first
 
     def turn(self, layer: RemappedLayer, slots: int, device: torch.device) -> Turn:
         """By what keys turn for the one query of this call: computed once for all layers that are alike."""
@@ -105,12 +116,33 @@ class Call:
     def index(self, slots: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Those of the queries, (rows, new tokens), and of keys, (rows, slots).
 
-        They are the last tokens of a cache that grows, and the first slots of a static one.
+        They are the last tokens of a cache that grows, and the first slots of a static one until those are rolled.
         """
         assert self.queries is not None
         assert self.keys is not None
-        keys = self.keys[:, :slots] if self.static else self.keys[:, self.keys.shape[1] - slots :]
+        if self.rolled is not None:
+            known = self.keys.shape[1]
+            start = torch.as_tensor(self.rolled - slots, device=self.keys.device).clamp(min=0)
+            place = start - self.rolled + known + torch.arange(slots, device=self.keys.device)
+            keys = self.keys.index_select(1, place.clamp(max=known - 1))  # no token is in a slot that is not filled
+        else:
+            keys = self.keys[:, :slots] if self.static else self.keys[:, self.keys.shape[1] - slots :]
         return self.queries.to(device), keys.to(device)
+
+    def _first(self, positions: Tensor) -> Tensor | None:
+        """The position, (rows,), of each row's first new token that is no padding; None where it is surely 0."""
+        if self.cache is None and self.mask is None and not self.told:
+            return None
+        read = None if self.cache is None else tokens_in(self.cache)
+        return span(positions[None], self.mask, read)[1]
+
+    def _kept(self, held: Held, positions: Tensor, first: Tensor) -> Tensor:
+        """Let the cache remember the new tokens; the positions of all, as `keys` has them."""
+        rolls = self.static and any(getattr(layer, "is_sliding", False) for layer in self.cache.layers)
+        before = held.latest(self.cache)[0] if rolls else None
+        self.rolled = tokens_in(self.cache) + positions.shape[1] if rolls else None
+        held.keep(held.rows, first, positions[None], self.cache)
+        return held.positions[0] if before is None else torch.cat((before, positions), dim=1)
 
     def _longest(self, positions: Tensor, read: Any) -> Any:
         """A bound on the index of new tokens, exact where no device must be waited for.
@@ -127,7 +159,7 @@ class Call:
         if positions.shape[1] == 1 or self.static:
             return False
         if torch.compiler.is_compiling():
-            return not self.told and self.cache is None
+            return not self.told and self.cache is None and self.mask is None
         assert self.keys is not None
         slots = torch.arange(self.keys.shape[1], device=self.keys.device)
         return not positions.is_meta and bool((self.keys == slots).all())
@@ -135,6 +167,11 @@ class Call:
 
 def _alike(one: RemappedLayer, other: RemappedLayer) -> bool:
     return one is other or (one.layout == other.layout and one.bands == other.bands)
+
+
+def _counted(positions: Tensor, first: Tensor | None) -> Tensor:
+    """Indices, (rows, tokens), from the first token on; as they are in rows of padding only."""
+    return positions if first is None else positions - first.masked_fill(first == NOWHERE, 0)[:, None]
 
 
 def _on_one_axis(position_ids: Tensor) -> Tensor:

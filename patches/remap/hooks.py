@@ -45,7 +45,7 @@ def hook_attention(attention: nn.Module) -> list[RemovableHandle]:
 
 
 def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Before a forward: note its cache."""
+    """Before a forward: note its cache, and what is padding."""
     if not torch.compiler.is_compiling():
         register(str(getattr(home.config, "_attn_implementation", None) or "eager"))
     outer = running.call
@@ -53,7 +53,8 @@ def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         outer = outer.outer
     cache = of_self(_argument(home, args, kwargs, "past_key_values"))
     told = _argument(home, args, kwargs, "position_ids") is not None
-    running.call = Call(home, _batch(home, args, kwargs), cache, told, outer)
+    mask = _argument(home, args, kwargs, "attention_mask")
+    running.call = Call(home, _batch(home, args, kwargs), cache, mask, told, outer)
 
 
 def end(home: nn.Module, args: tuple[Any, ...], output: Any) -> None:

@@ -27,6 +27,8 @@ def check_grid(lengths: Sequence[int], depths: Sequence[float], samples: int, se
         raise ValueError(f"lengths must name each length once, got {lengths!r}")
     if not _is_list(depths, int, float) or not all(0 <= depth <= 1 for depth in depths):
         raise ValueError(f"depths must be a list of numbers from 0 to 1, got {depths!r}")
+    if len(set(depths)) < len(depths):
+        raise ValueError(f"depths must name each depth once, got {depths!r}: its questions would be asked twice")
     check_number("samples, the number for each length and depth,", samples, 1)
     if not isinstance(seed, int):
         raise ValueError(f"seed must be an integer, got {seed!r}")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import PartialState
 
-from rope_scaling.eval.devices import place_for
+from rope_scaling.eval.devices import check_there, place_for
 from rope_scaling.eval.engine.division import digest, divide
 from rope_scaling.eval.processes import ALONE, LostProcessError, Processes, deal, join_processes
 from tests.eval.processes.launch import launched
@@ -88,6 +88,13 @@ def test_other_texts_or_another_order_have_another_digest() -> None:
     texts = [[1, 2], [3]]
     assert len({digest(one) for one in (texts, texts[::-1], [[1], [2, 3]], [[1, 2, 3]])}) == 4
     assert digest(texts) == digest([[1, 2], [3]])
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"--device cuda:99: this machine has \d+ CUDA devices"):
+        check_there("cuda:99")
+    check_there("cpu")
+    check_there("auto")
 
 
 def test_each_process_loads_the_model_where_its_launcher_said() -> None:

@@ -130,6 +130,17 @@ def test_questions_of_another_seed_or_text_are_refused() -> None:
         record.refuse_other_text(text("ntk", sha256="t"))
 
 
+def test_other_ranges_of_positions_are_refused_and_later_ones_may_be_added() -> None:
+    record = RunRecord(head())
+    record.refuse_other_ranges("rope_ppl", (8, 32))
+    record.add_entry("rope_ppl", MEANING, "none", entry(answer("a", 8), answer("b", 32)))
+    for lengths in ((8,), (32, 8), (8, 32, 64)):
+        record.refuse_other_ranges("rope_ppl", lengths)
+    for lengths in ((32,), (8, 16, 32), (8, 64), (4, 8, 32)):
+        with pytest.raises(ValueError, match=r"rope_ppl by the ranges of positions that end at \[8, 32\], this asks"):
+            record.refuse_other_ranges("rope_ppl", lengths)
+
+
 def test_passkeys_of_other_lengths_are_refused() -> None:
     record = RunRecord(head())
     record.refuse_other_passkeys((8, 16), 5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,18 @@ def test_every_scheme_is_asked_the_same_and_answers_for_itself(checkpoint: str) 
         assert len(set(keys[0])) == len(keys[0])
     nats = [found[f"rope_ppl {scheme}"]["cells"][1]["score"] for scheme in SCHEMES]
     assert len(set(nats)) == 3
+
+
+def test_choices_that_are_no_numbers_are_refused_and_not_kept(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(lm: RopeHFLM, requests: Any, disable_tqdm: bool = False) -> Any:
+        return [(math.nan, False) for _ in requests]
+
+    monkeypatch.setattr(RopeHFLM, "loglikelihood", broken)
+    with pytest.raises(ValueError, match="a log-likelihood is nan: the model's output is not finite"):
+        entries(checkpoint, tmp_path / "answers", "rope_passkey_mc", schemes=("none",))
+    assert not list((tmp_path / "answers").glob("*.jsonl"))
 
 
 def test_an_answer_says_what_was_asked_and_told(checkpoint: str) -> None:

@@ -47,6 +47,19 @@ def test_force_starts_over_and_removes_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["notes.txt"]
 
 
+def test_a_damaged_record_does_not_cost_the_answers_beside_it(tmp_path: Path) -> None:
+    place = Place.of(tmp_path)
+    lines = Lines(place.answers)
+    lines.append({})
+    lines.close()
+    place.record.write_text('{"kind": "rope-sc')
+    with pytest.raises(ValueError, match=r"is damaged .*remove this file alone"):
+        place.begin(force=False)
+    place.record.unlink()
+    assert place.begin(force=False) is None
+    assert lines.path.read_text() == "{}\n"
+
+
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     place = Place.of(tmp_path)
     place.write(OURS)

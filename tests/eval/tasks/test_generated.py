@@ -112,6 +112,8 @@ def test_tasks_can_be_sent_to_other_processes() -> None:
         ({"lengths": [512, 512]}, "each length once"),
         ({"lengths": [60]}, "rope_niah_single: a prompt of 60 tokens is too short"),
         ({"depths": [50]}, "depths must be a list of numbers from 0 to 1"),
+        ({"depths": [0.5, 0.5]}, "depths must name each depth once"),
+        ({"depths": [0, -0.0]}, "depths must name each depth once"),
         ({"samples": 0}, "samples, .*, must be at least 1"),
         ({"haystack": "hay"}, "haystack must be one of noise, text, needles, got 'hay'"),
         ({"needle": "pin"}, "needle must be one of number, word, uuid, got 'pin'"),

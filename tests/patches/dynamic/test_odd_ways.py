@@ -90,9 +90,9 @@ def test_padding_counts_for_nothing_in_a_mask_of_four_dimensions(kind: str) -> N
         mask = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
     alone = whole(plain, TEXT[:, :count])
     if kind == "dict":
-        from rope_scaling.patches.dynamic.call import _span
+        from rope_scaling.patches.dynamic.call import span
 
-        last, first = _span(torch.arange(100)[None, None], {"full_attention": mask}, None)
+        last, first = span(torch.arange(100)[None, None], {"full_attention": mask}, None)
         assert (last - first + 1).tolist() == [count]
         return
     assert apart(whole(model, ids, attention_mask=mask)[:, pad + 1 :], alone[:, 1:]) < 1e-4

@@ -102,6 +102,52 @@ def test_padding_on_either_side_changes_no_token(side: str) -> None:
     assert apart(out, whole(model, text[:, real])) < 1e-5
 
 
+@pytest.mark.parametrize("count", [50, 150])
+def test_padding_on_the_left_is_no_token_where_no_positions_are_given(count: int) -> None:
+    model, text = remapped(), TEXT[:, :count]
+    padded = torch.cat((torch.zeros(1, 78, dtype=torch.int64), text), dim=1)
+    mask = (torch.arange(78 + count) >= 78).long()[None]
+    wanted = whole(model, text)
+    assert apart(whole(model, padded, attention_mask=mask)[:, 78:], wanted) < 1e-5
+    cache = new_cache(model, "dynamic")
+    out = []
+    with torch.no_grad():
+        for first, last in ((0, 60), (60, 100), (100, 101), (101, 78 + count)):
+            part = {"attention_mask": mask[:, :last], "past_key_values": cache}
+            out.append(model(padded[:, first:last], **part).logits)
+    assert apart(torch.cat(out, dim=1)[:, 78:], wanted) < 1e-5
+
+
+@pytest.mark.parametrize("count", [50, 150])
+def test_positions_that_begin_anywhere_count_from_their_first(count: int) -> None:
+    model, text = remapped(), TEXT[:, :count]
+    positions = torch.arange(300, 300 + count)[None]
+    assert apart(whole(model, text, position_ids=positions), whole(model, text)) < 1e-4, "float32 angles at 300"
+    cache = new_cache(model, "dynamic")
+    with torch.no_grad():
+        parts = [
+            model(text[:, part], position_ids=positions[:, part], past_key_values=cache).logits
+            for part in (slice(0, 30), slice(30, 31), slice(31, count))
+        ]
+    assert apart(torch.cat(parts, dim=1), whole(model, text)) < 1e-4
+
+
+@pytest.mark.parametrize("window", [TRAINED + 32, 2 * TRAINED])
+def test_a_static_cache_that_rolls_its_slots_is_one_forward(window: int) -> None:
+    model = remapped("self-extend", "mistral", sliding_window=window)
+    wanted = whole(model)
+    for chunks in ([50, *[1] * 142], [150, *[1] * 42], [64, 64, 64], [100, 60, 1, 1, 30], [192]):
+        assert apart(read(model, TEXT, new_cache(model, "static"), chunks), wanted) < 1e-5
+
+
+def test_a_static_cache_that_rolls_some_layers_is_one_forward() -> None:
+    kinds = {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True, "max_window_layers": 0}
+    model = remapped("self-extend", "qwen3", sliding_window=TRAINED + 32, **kinds)
+    wanted = whole(model)
+    for chunks in ([50, *[1] * 142], [64, 64, 64], [150, *[1] * 42]):
+        assert apart(read(model, TEXT, new_cache(model, "static"), chunks), wanted) < 1e-5
+
+
 def test_a_hole_in_a_row_is_no_token() -> None:
     model, count = remapped(), TEXT.shape[1]
     holes = torch.cat((TEXT[:, :50], torch.zeros(1, 7, dtype=torch.int64), TEXT[:, 50:]), dim=1)
@@ -170,6 +216,14 @@ def test_half_precision_is_as_near_as_its_rounding() -> None:
     with pytest.warns(UserWarning, match="rounded by a cast"):
         patch_model(model, "self-extend", factor=4)
     assert apart(whole(model).float(), whole(remapped())) < 0.1
+
+
+def test_a_static_cache_filled_before_the_patch_is_refused() -> None:
+    plain = tiny_model()
+    cache = new_cache(plain, "static")
+    read(plain, TEXT, cache, [20])
+    with pytest.raises(ValueError, match="start with an empty one"):
+        remapped()(TEXT[:, 20:21], past_key_values=cache)
 
 
 def test_a_cache_filled_before_the_patch_is_refused() -> None:
