@@ -10,7 +10,7 @@ from typing import Any
 from rope_scaling.doctor.examine import worst
 from rope_scaling.doctor.facts import Facts
 from rope_scaling.doctor.finding import Finding
-from rope_scaling.doctor.summary import forecasts, layer_rows, readable_ropes
+from rope_scaling.doctor.summary import advice, forecasts, layer_rows, readable_ropes
 from rope_scaling.rope import Rope
 
 
@@ -28,6 +28,7 @@ def as_json(facts: Facts, findings: Sequence[Finding]) -> str:
             for kind, rope in ropes.items()
             for one in forecasts(facts, rope)
         ],
+        "advice": advice(facts),
         "findings": [finding.as_dict() for finding in findings],
         "exit_code": worst(list(findings)),
     }

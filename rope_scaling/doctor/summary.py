@@ -23,6 +23,10 @@ HALF_SPLIT = frozenset(
 )
 
 
+MEASURED_BEST = "self-extend"
+"""Of the tables in docs/remap.md; `leaky-rerope` is level with it."""
+
+
 def readable_ropes(facts: Facts) -> dict[str | None, Rope]:
     """The RoPE of each layer type that can be read; of a patched checkpoint with the length that was scaled from."""
     found = {kind: rope for kind, rope in declared_ropes(facts).items() if isinstance(rope, Rope)}
@@ -87,6 +91,22 @@ def forecasts(facts: Facts, rope: Rope) -> list[Forecast]:
     if facts.wished is None or facts.wished <= start.original_max_position_embeddings:
         return []
     return forecast(start, facts.wished)
+
+
+def advice(facts: Facts) -> str | None:
+    """What has measured best at the wished length without training; None where no longer one is wished for."""
+    ropes = readable_ropes(facts).values()
+    types = {rope.rope_type for rope in ropes}
+    if not any(forecasts(facts, rope) for rope in ropes) or types & {"dynamic", "longrope"}:
+        return None
+    scaled = ', on_scaled="compose"' if types - {"default"} else ""
+    asked = f"--max-length {facts.wished}" + (" --on-scaled compose" if scaled else "")
+    return (
+        f'Measured best without training: patch_model(model, "{MEASURED_BEST}", max_length={facts.wished}{scaled}). It '
+        "leaves texts within the trained length, and the frequencies, as they are; docs/remap.md says on which models "
+        "and at what cost. It runs in Transformers alone: for other engines take yarn, rope-scaling extend CHECKPOINT "
+        f"--scheme yarn {asked} --for all -o OUT"
+    )
 
 
 def record_line(facts: Facts) -> str | None:

@@ -14,7 +14,7 @@ from rope_scaling.doctor.facts import Facts
 from rope_scaling.doctor.finding import Finding, Severity
 from rope_scaling.doctor.forecast import Forecast
 from rope_scaling.doctor.picture import BLOCKS, DOTS, bars
-from rope_scaling.doctor.summary import forecasts, layer_rows, readable_ropes, record_line, rows, start_of
+from rope_scaling.doctor.summary import advice, forecasts, layer_rows, readable_ropes, record_line, rows, start_of
 from rope_scaling.rope import Rope
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
@@ -29,6 +29,10 @@ def print_page(console: Console, facts: Facts, findings: Sequence[Finding]) -> N
         _print_picture(console, rope, kind)
     for kind, rope in ropes.items():
         _print_forecasts(console, facts, rope, kind)
+    best = advice(facts)
+    if best is not None:
+        _say(console, best)
+        console.print()
     for finding in findings:
         _print_finding(console, finding)
     _say(console, _verdict(findings))

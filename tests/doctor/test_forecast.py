@@ -8,7 +8,7 @@ import pytest
 
 from rope_scaling.doctor.forecast import Forecast, forecast
 from rope_scaling.doctor.picture import BLOCKS, bars
-from rope_scaling.doctor.summary import forecasts, readable_ropes, start_of
+from rope_scaling.doctor.summary import advice, forecasts, readable_ropes, start_of
 from rope_scaling.rope import Rope
 from rope_scaling.schemes import SCHEMES
 from tests.doctor.cases import LLAMA, YARN, of, scaled
@@ -100,3 +100,19 @@ def test_the_picture_rises_with_the_wavelengths_and_marks_the_slow_pairs() -> No
 def test_the_picture_fits_any_width(dim: int, width: int) -> None:
     drawn, below, _ = bars(Rope.plain(1e6, dim, 4096), width)
     assert len(drawn) == len(below) == min(dim // 2, width, 64)
+
+
+def test_the_advice_is_a_call_that_can_be_made() -> None:
+    told = advice(of(LLAMA, wished=8192))
+    assert told is not None
+    assert 'patch_model(model, "self-extend", max_length=8192)' in told
+    assert "extend CHECKPOINT --scheme yarn --max-length 8192 --for all" in told
+    scaled_on = advice(of(scaled(YARN), wished=32768))
+    assert scaled_on is not None
+    assert 'max_length=32768, on_scaled="compose")' in scaled_on
+    assert "--on-scaled compose" in scaled_on
+
+
+def test_there_is_no_advice_for_a_length_within() -> None:
+    assert advice(of(LLAMA, wished=4096)) is None
+    assert advice(of(LLAMA)) is None
