@@ -79,7 +79,11 @@ def _verdicts(rows: Sequence[Row], length: int) -> Table:
     table.add_column("z", justify="right")
     table.add_column("verdict")
     for row in rows:
-        table.add_row(escape(row.name), f"{row.tax:+.1%}", *_against(row.versus_window))
+        table.add_row(
+            escape(row.name),
+            f"{round(row.tax, 3) + 0.0:+.1%}",  # -0.0 + 0.0 is 0.0
+            *_against(row.versus_window),
+        )
     return table
 
 

@@ -13,13 +13,13 @@ LENGTHS = (1024, 2048, 4096, 8192, 10240, 12288)
 TRAINED = 8192
 
 
-def printed(width: int, name: str, offset: float) -> str:
+def printed(width: int, name: str, offset: float, tax: float = 0.012) -> str:
     """The table of one scheme that is `offset` nats from `window` past the trained length."""
     window = 3 + torch.rand(LENGTHS[-1] - 1, generator=torch.Generator().manual_seed(0))
     nll = window.clone()
     nll[TRAINED - 1 :] += offset + 0.01 * torch.rand(len(nll) - TRAINED + 1, generator=torch.Generator().manual_seed(1))
     versus = compare(nll[TRAINED - 1 :], window[TRAINED - 1 :])
-    rows = [Row(name, nll, 1.0, 2 * TRAINED, 0.012, versus), Row("window", window, 1.0)]
+    rows = [Row(name, nll, 1.0, 2 * TRAINED, tax, versus), Row("window", window, 1.0)]
     console = Console(file=io.StringIO(), width=width)
     print_results(console, rows, bins(LENGTHS), TRAINED, TRAINED // 8)
     assert isinstance(console.file, io.StringIO)
@@ -48,3 +48,9 @@ def test_what_beats_window_is_told_so() -> None:
 
 def test_brackets_in_a_scheme_are_not_markup() -> None:
     assert "longrope:long_factor=[1,2]" in printed(200, "longrope:long_factor=[1,2]", 0.5)
+
+
+def test_a_tax_that_rounds_to_nothing_has_no_minus() -> None:
+    text = printed(80, "yarn:factor=2", 0.5, tax=-5e-9)
+    assert "+0.0%" in text
+    assert "-0.0%" not in text

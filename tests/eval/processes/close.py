@@ -8,7 +8,7 @@ import pytest
 
 
 def assert_close(own: Any, one: Any, where: str = "") -> None:
-    """Texts equal, numbers to 1e-5."""
+    """Texts equal, numbers to 1e-5; 1e-6 where they are differences near 0."""
     assert type(own) is type(one), where
     if isinstance(one, dict):
         assert [*own] == [*one], where
@@ -19,4 +19,4 @@ def assert_close(own: Any, one: Any, where: str = "") -> None:
         for number, (mine, theirs) in enumerate(zip(own, one, strict=True)):
             assert_close(mine, theirs, f"{where}[{number}]")
     else:
-        assert own == (pytest.approx(one, rel=1e-5, nan_ok=True) if isinstance(one, float) else one), where
+        assert own == (pytest.approx(one, rel=1e-5, abs=1e-6, nan_ok=True) if isinstance(one, float) else one), where
