@@ -81,7 +81,7 @@ def _verdicts(rows: Sequence[Row], length: int) -> Table:
     for row in rows:
         table.add_row(
             escape(row.name),
-            f"{round(row.tax, 3) + 0.0:+.1%}",  # -0.0 + 0.0 is 0.0
+            f"{row.tax:+.1%}".replace("-0.0%", "+0.0%"),
             *_against(row.versus_window),
         )
     return table
