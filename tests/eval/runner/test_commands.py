@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,15 @@ def test_what_cannot_be_asked_is_told_before_anything_is_computed(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as at a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_says_how_to_go_on_and_loses_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +202,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(
     assert units == 3 + 2 + 2  # two units of passkeys for each length, one for each text
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_without_a_place_says_that_nothing_is_kept(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RopeHFLM, "loglikelihood", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     done = call(checkpoint, None, *TASKS)
