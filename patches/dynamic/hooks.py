@@ -34,13 +34,14 @@ def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tup
     """Before a forward: note its cache and its mask, and the length that it was given as `rope_length=`."""
     asked = kwargs.get(_ARGUMENT)
     rest = {key: value for key, value in kwargs.items() if key != _ARGUMENT}
-    cache = _argument(home, args, rest, "past_key_values")
-    mask = _argument(home, args, rest, "attention_mask")
+    cache = argument_of(home, args, rest, "past_key_values")
+    mask = argument_of(home, args, rest, "attention_mask")
     outer = running.call
     while outer is not None and outer.home is home:  # left there by an interrupt: no home calls itself
         outer = outer.outer
     plan = running.plan if asked is None else make_plan(homes_in(home), asked, running.plan)
-    running.call = Call(home, _rows(home, args, rest), of_self(cache), mask, plan, outer)
+    batch = batch_of(home, args, rest)
+    running.call = Call(home, None if batch is None else batch.shape[0], of_self(cache), mask, plan, outer)
     return args, rest
 
 
@@ -55,16 +56,17 @@ def end(home: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     running.call = call.outer
 
 
-def _rows(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-    """Rows of the batch: position_ids are often one row for all."""
+def batch_of(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The batch that a home's forward is given, (rows, tokens, ...): position_ids are often one row for all."""
     for name in ("input_ids", "inputs_embeds"):
-        batch = _argument(home, args, kwargs, name)
+        batch = argument_of(home, args, kwargs, name)
         if isinstance(batch, Tensor):
-            return batch.shape[0]
+            return batch
     return None
 
 
-def _argument(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+def argument_of(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+    """An argument of a home's forward, by name wherever it stands; None where it is not given."""
     if name in kwargs or not args:
         return kwargs.get(name)
     names = [one for one in inspect.signature(type(home).forward).parameters if one != "self"]

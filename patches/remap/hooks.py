@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from rope_scaling.patches.cache_guard import made_cache, of_self
+from rope_scaling.patches.dynamic.hooks import argument_of, batch_of
 from rope_scaling.patches.remap.attention import register
 from rope_scaling.patches.remap.call import Call
 from rope_scaling.patches.remap.running import running
@@ -51,10 +51,10 @@ def begin(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
     outer = running.call
     while outer is not None and outer.home is home:  # left there by an interrupt: no home calls itself
         outer = outer.outer
-    cache = of_self(_argument(home, args, kwargs, "past_key_values"))
-    told = _argument(home, args, kwargs, "position_ids") is not None
-    mask = _argument(home, args, kwargs, "attention_mask")
-    running.call = Call(home, _batch(home, args, kwargs), cache, mask, told, outer)
+    cache = of_self(argument_of(home, args, kwargs, "past_key_values"))
+    told = argument_of(home, args, kwargs, "position_ids") is not None
+    mask = argument_of(home, args, kwargs, "attention_mask")
+    running.call = Call(home, batch_of(home, args, kwargs), cache, mask, told, outer)
 
 
 def end(home: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -105,20 +105,3 @@ def _tensors(held: Any) -> Iterator[Tensor]:
             yield from _tensors(one)
     elif isinstance(held, dict):
         yield from _tensors(list(held.values()))
-
-
-def _batch(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """The batch, (rows, tokens, ...): position_ids are often one row for all."""
-    for name in ("input_ids", "inputs_embeds"):
-        batch = _argument(home, args, kwargs, name)
-        if isinstance(batch, Tensor):
-            return batch
-    return None
-
-
-def _argument(home: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
-    if name in kwargs or not args:
-        return kwargs.get(name)
-    names = [one for one in inspect.signature(type(home).forward).parameters if one != "self"]
-    at = names.index(name) if name in names else len(args)
-    return args[at] if at < len(args) else None
