@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from typing import Any, NoReturn
 
 import torch
@@ -13,16 +11,15 @@ from rope_scaling.eval.compare import trained_length
 from rope_scaling.eval.devices import check_there, place_for
 from rope_scaling.eval.evaluator import require_lm_eval
 from rope_scaling.eval.processes import Processes, join_processes
-from rope_scaling.eval.results import versions
 from rope_scaling.eval.runner.job import Job
 from rope_scaling.eval.runner.keeping import Keeping
 from rope_scaling.eval.runner.measure import measure
 from rope_scaling.eval.runner.meter import shown
-from rope_scaling.eval.runner.record import RunRecord
+from rope_scaling.eval.runner.record import RunRecord, head_of
 from rope_scaling.eval.runner.texts import read_text
 from rope_scaling.eval.store.answers import Answers
 from rope_scaling.eval.store.keys import checkpoint_key, tokenizer_key
-from rope_scaling.eval.store.place import FORMAT, KIND, Place
+from rope_scaling.eval.store.place import Place
 
 STOPPED = 130
 """The exit code of what Ctrl-C has ended, as shells have it."""
@@ -56,7 +53,7 @@ def _run_part(job: Job, processes: Processes, out: Console, err: Console) -> Non
     earlier = processes.from_first(place.begin(job.force) if place and processes.is_first else None)
     reading = None if job.text is None else read_text(job.text, job.lengths, job.texts)
     model, tokenizer = load(job.checkpoint, job.dtype, place_for(job.device, processes))
-    head = processes.from_first(_head(job, model))
+    head = processes.from_first(head_of(job, _checkpoint(job, model)))
     record = RunRecord(head, place if processes.is_first else None, earlier)
     try:
         with Answers(place.answers if place else None, processes) as answers, shown(err, processes.count) as meter:
@@ -86,23 +83,14 @@ def load(checkpoint: str, dtype: str, device: str | None) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def _head(job: Job, model: Any) -> dict[str, Any]:
-    """Return all that is needed to get the numbers again."""
+def _checkpoint(job: Job, model: Any) -> dict[str, Any]:
+    """Return what the record says of the model."""
     return {
-        "kind": KIND,
-        "format": FORMAT,
-        "command": sys.argv,
-        "commands": [sys.argv],
-        "versions": versions(),
-        "checkpoint": {
-            "name": job.checkpoint,
-            "model_type": model.config.model_type,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
-            "original_max_position_embeddings": trained_length(model, job.plan),
-            "fingerprint": checkpoint_key(model),
-        },
-        "settings": dataclasses.asdict(job.plan),
+        "model_type": model.config.model_type,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "original_max_position_embeddings": trained_length(model, job.plan),
+        "fingerprint": checkpoint_key(model),
     }
 
 

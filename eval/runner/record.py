@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rope_scaling.eval.results import peak_memory
+from rope_scaling.eval.results import peak_memory, versions
 from rope_scaling.eval.runner.entries import Entry, merged
-from rope_scaling.eval.store.place import Place
+from rope_scaling.eval.runner.job import Job
+from rope_scaling.eval.store.place import FORMAT, KIND, Place
 
 Record = dict[str, Any]
 
@@ -26,6 +29,19 @@ SAME = {
 """What commands must have in common to be told in one record, and what it means where they have not."""
 
 _TEXT = ("text", "lengths", "window")
+
+
+def head_of(job: Job, checkpoint: Record) -> Record:
+    """Return all that is needed to get the numbers again."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "command": sys.argv,
+        "commands": [sys.argv],
+        "versions": versions(),
+        "checkpoint": {"name": job.checkpoint, **checkpoint},
+        "settings": dataclasses.asdict(job.plan),
+    }
 
 
 class RunRecord:

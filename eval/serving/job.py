@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from rope_scaling.eval.processes import join_processes
-from rope_scaling.eval.results import versions
 from rope_scaling.eval.runner.entries import Entry
 from rope_scaling.eval.runner.meter import shown
-from rope_scaling.eval.runner.record import RunRecord
+from rope_scaling.eval.runner.record import RunRecord, head_of
 from rope_scaling.eval.runner.sources import Source as Task
 from rope_scaling.eval.runner.sources import sources
 from rope_scaling.eval.runner.table import print_tasks
@@ -28,7 +25,7 @@ from rope_scaling.eval.serving.run import (
 )
 from rope_scaling.eval.store.answers import Answers
 from rope_scaling.eval.store.keys import tokenizer_key
-from rope_scaling.eval.store.place import FORMAT, KIND, Place
+from rope_scaling.eval.store.place import Place
 from rope_scaling.extend.documents import parse_document
 from rope_scaling.extend.folder import Source
 
@@ -95,21 +92,11 @@ def _checked(job: Job) -> dict[str, Any]:
 
 
 def _head(job: Job, source: Source, servings: list[Serving]) -> dict[str, Any]:
-    """Return all that is needed to get the numbers again."""
-    return {
-        "kind": KIND,
-        "format": FORMAT,
-        "command": sys.argv,
-        "commands": [sys.argv],
-        "versions": versions(),
-        "checkpoint": {
-            "name": job.checkpoint,
-            "model_type": parse_document("config.json", source.held["config.json"]).get("model_type"),
-            "dtype": job.dtype,
-            "device": BACKEND,
-            "original_max_position_embeddings": servings[0].overrides.original,
-            "fingerprint": checkpoint_key(source),
-        },
-        "settings": dataclasses.asdict(job.plan),
-        "serving": {one.scheme: one.arguments for one in servings},
+    checkpoint = {
+        "model_type": parse_document("config.json", source.held["config.json"]).get("model_type"),
+        "dtype": job.dtype,
+        "device": BACKEND,
+        "original_max_position_embeddings": servings[0].overrides.original,
+        "fingerprint": checkpoint_key(source),
     }
+    return head_of(job, checkpoint) | {"serving": {one.scheme: one.arguments for one in servings}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from torch import nn
@@ -19,12 +18,17 @@ from rope_scaling.patches.dynamic.layout import LAYOUT, find_layout
 from rope_scaling.patches.dynamic.plans import homes_in
 from rope_scaling.patches.fresh import make_fresh
 from rope_scaling.patches.rotary import unpatched_class
+from rope_scaling.patches.says_once import SaysOnce
 from rope_scaling.patches.state import buffer_device
 
 Grids = dict[str, RowScheme]
 
 _SAYS = "_rope_scaling_says"
 """Attribute of a home: the handle of the hook that warns."""
+_SAVED = (
+    "dynamic scaling is saved as a record in the config (rope_scaling_patch) and nothing else: plain Transformers "
+    "loads this checkpoint unscaled; patch_model(model) without a scheme applies it again"
+)
 
 
 def put_grids(module: nn.Module, grids: Grids) -> None:
@@ -54,7 +58,7 @@ def install(model: nn.Module, sites: list[RotarySite]) -> None:
         vars(home)[STRIDE] = max(1, math.ceil(STEPS * math.log2(grids[0].scheme.growth) - 1e-9))
         vars(home)[TRAINED] = grids[0].rope.original_max_position_embeddings
         install_hooks(home)
-        vars(home)[_SAYS] = home.register_state_dict_pre_hook(SaysOnce())  # type: ignore[no-untyped-call]
+        vars(home)[_SAYS] = home.register_state_dict_pre_hook(SaysOnce(_SAVED))  # type: ignore[no-untyped-call]
         offloaded = any(hasattr(module, "_hf_hook") for module in home.modules())  # accelerate fetches its weights
         if offloaded or not any(weight.is_meta for weight in home.parameters()):
             vars(home)[LAYOUT] = layout = find_layout(home)
@@ -80,21 +84,3 @@ def home_of(model: nn.Module, site: RotarySite) -> nn.Module:
     path = site.name.split(".")
     around = [model.get_submodule(".".join(path[:depth])) for depth in reversed(range(len(path)))]
     return next((module for module in around if isinstance(module, PreTrainedModel)), site.parent)
-
-
-class SaysOnce:
-    """A hook that warns when the weights are asked for, once."""
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def __call__(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:
-        """Warn."""
-        if not self.said:
-            self.said = True
-            warnings.warn(
-                "dynamic scaling is saved as a record in the config (rope_scaling_patch) and nothing else: plain "
-                "Transformers loads this checkpoint unscaled; patch_model(model) without a scheme applies it again",
-                UserWarning,
-                stacklevel=2,
-            )

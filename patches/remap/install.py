@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import nn
 from transformers import GenerationMixin
 
@@ -13,10 +11,15 @@ from rope_scaling.patches.remap.hooks import hook_attention, hook_home, hook_rot
 from rope_scaling.patches.remap.layer import LAYER
 from rope_scaling.patches.remap.plan import RemappedHome
 from rope_scaling.patches.remap.view import shown_by, view_of
+from rope_scaling.patches.says_once import SaysOnce
 
 HOOKS = "_rope_scaling_remap_hooks"
 """Attribute of a home: the handles of its hooks, and of those inside."""
 _CRITERIA = "_get_stopping_criteria"
+_SAVED = (
+    "remapped positions are saved as a record in the config (rope_scaling_patch) and nothing else: plain Transformers "
+    "loads this checkpoint without them; patch_model(model) without a scheme applies them again"
+)
 
 
 def install_remap(model: nn.Module, homes: list[RemappedHome]) -> None:
@@ -31,7 +34,7 @@ def install_remap(model: nn.Module, homes: list[RemappedHome]) -> None:
             vars(module)["config"] = view_of(shown_by(module.config))  # type: ignore[arg-type]
             vars(module)[LAYER] = layer
             handles += hook_attention(module)
-        handles.append(one.home.register_state_dict_pre_hook(SaysOnce()))  # type: ignore[no-untyped-call]
+        handles.append(one.home.register_state_dict_pre_hook(SaysOnce(_SAVED)))  # type: ignore[no-untyped-call]
         vars(one.home)[HOOKS] = handles
     for module in model.modules():
         if isinstance(module, GenerationMixin) and any(HOOKS in vars(inner) for inner in module.modules()):
@@ -57,22 +60,3 @@ def take_remap(model: nn.Module) -> list[RemappedHome]:
             rotary = [module for module in home.modules() if any(module is x.layout.rotary for x in layers.values())]
             homes.append(RemappedHome(home, rotary, layers))
     return homes
-
-
-class SaysOnce:
-    """A hook that warns when the weights are asked for, once."""
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def __call__(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:
-        """Warn."""
-        if not self.said:
-            self.said = True
-            warnings.warn(
-                "remapped positions are saved as a record in the config (rope_scaling_patch) and nothing else: plain "
-                "Transformers loads this checkpoint without them; patch_model(model) without a scheme applies them "
-                "again",
-                UserWarning,
-                stacklevel=2,
-            )
