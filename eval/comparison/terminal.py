@@ -13,9 +13,9 @@ from rich.table import Table
 
 from rope_scaling.eval.comparison.rows import TEXT, Comparison, Row
 from rope_scaling.eval.report.commands import checkpoint_name
+from rope_scaling.eval.report.numerals import signed
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.report.tables import NONE, number, p_text
-from rope_scaling.eval.report.words import signed
 
 _COLORS = {"better": "green", "worse": "red", "undecided": "yellow"}
 
@@ -56,7 +56,9 @@ def _table(rows: list[Row], title: str) -> Table:
         table.add_row(f"[bold]{escape(what)}[/]")
         for row in some:
             verdict = f"[{_COLORS[row.outcome]}]{row.outcome}[/]"
-            table.add_row(f"  {row.place} ({row.pairs})", *_scores(row), _difference(row), _p(row), verdict)
+            table.add_row(
+                f"  {row.place} ({row.blocks or row.pairs})", *_scores(row), _difference(row), _p(row), verdict
+            )
     return table
 
 

@@ -10,10 +10,10 @@ from rope_scaling.eval.bins import short
 from rope_scaling.eval.report.asked import Asked, Task
 from rope_scaling.eval.report.charts import Chart, rounded
 from rope_scaling.eval.report.findings import share
+from rope_scaling.eval.report.numerals import count
 from rope_scaling.eval.report.record import Cell, Keys, Record
 from rope_scaling.eval.report.style import axis, layout
 from rope_scaling.eval.report.tasks import interval
-from rope_scaling.eval.report.words import count
 from rope_scaling.eval.stats import Interval
 
 # cividis (Nuñez, Anderton, Renslow 2018): the same to the colour-blind, and its ends differ in print too

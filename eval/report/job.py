@@ -13,6 +13,7 @@ from rope_scaling.eval.report.commands import checkpoint_name
 from rope_scaling.eval.report.findings import findings
 from rope_scaling.eval.report.heat import heat_charts
 from rope_scaling.eval.report.markdown import link, markdown
+from rope_scaling.eval.report.overall import mean_chart, overall
 from rope_scaling.eval.report.page import page
 from rope_scaling.eval.report.pictures import draw, picture_paths
 from rope_scaling.eval.report.record import read_record, record_file
@@ -61,7 +62,9 @@ def run_report(job: ReportJob) -> tuple[Path, ...]:
     record = read_record(job.record)
     _need(job)
     tasks = task_findings(record)
-    charts = (*curve_charts(record), *heat_charts(record), *chain(*charts_of(record, tasks)))
+    whole = overall(record, tasks)
+    mean = (mean_chart(record, whole),) if whole else ()
+    charts = (*curve_charts(record), *heat_charts(record), *mean, *chain(*charts_of(record, tasks)))
     pictures = picture_paths(charts, job.images) if job.images else []
     targets = [job.page, *([job.summary] if job.summary else []), *(path for _, path in pictures)]
     for path in targets:
@@ -71,15 +74,19 @@ def run_report(job: ReportJob) -> tuple[Path, ...]:
     if job.images and job.images.exists() and not job.images.is_dir():
         raise ValueError(f"{job.images} is a file: name a folder for the images")
     found = findings(record)
-    verdicts = [verdict(record, one, tasks) for one in found]
-    contents = {job.page: page(record, found, verdicts, tasks).encode()}
+    verdicts = [verdict(record, one, tasks, whole) for one in found]
+    contents = {job.page: page(record, found, verdicts, tasks, whole).encode()}
     if job.summary:
         summary = job.summary
         shown = [(chart, link(path, summary)) for chart, path in pictures if path.suffix == ".png"]
-        contents[summary] = markdown(record, found, verdicts, shown, tasks).encode()
+        contents[summary] = markdown(record, found, verdicts, shown, tasks, whole).encode()
     contents |= draw(pictures, checkpoint_name(record))
     for path, content in contents.items():
-        write_whole(path, content, force=job.force)
+        try:
+            write_whole(path, content, force=job.force)
+        except OSError as error:
+            told = f"{path} cannot be written: {error.strerror or error}. Make room, or name another place by --output"
+            raise OSError(told) from None
     return tuple(contents)
 
 

@@ -13,6 +13,7 @@ from rope_scaling.eval.report.answers import agreement
 from rope_scaling.eval.report.charts import Chart
 from rope_scaling.eval.report.commands import about, checkpoint_name, command
 from rope_scaling.eval.report.findings import Finding
+from rope_scaling.eval.report.overall import means, pairs
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.report.tasks import TaskFinding
 from rope_scaling.eval.report.templating import render
@@ -25,6 +26,7 @@ def markdown(
     verdicts: Sequence[Verdict],
     pictures: Sequence[tuple[Chart, str]] = (),
     tasks: Sequence[TaskFinding] = (),
+    whole: TaskFinding | None = None,
 ) -> str:
     """Return the summary; `pictures` are charts and where they lie, seen from the file."""
     shown = [
@@ -32,6 +34,7 @@ def markdown(
         tables.effects(record, found),
         tables.answers(record, found),
         tables.passkeys(found),
+        *((means(whole), pairs(record, whole)) if whole else ()),
         task_tables.reached(tasks),
         *(table for one in tasks for table in (task_tables.scores(one), task_tables.pairs(record, one))),
         agreement(record),

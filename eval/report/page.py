@@ -16,6 +16,7 @@ from rope_scaling.eval.report.charts import Chart, curve_charts
 from rope_scaling.eval.report.commands import about, command, title
 from rope_scaling.eval.report.findings import Finding
 from rope_scaling.eval.report.heat import NOTE, heat_charts
+from rope_scaling.eval.report.overall import mean_chart, means, pairs
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.report.style import line_style, numbers
 from rope_scaling.eval.report.task_charts import charts_of
@@ -28,7 +29,11 @@ _UNFOLDED = 3
 
 
 def page(
-    record: Record, found: Sequence[Finding], verdicts: Sequence[Verdict], tasks: Sequence[TaskFinding] = ()
+    record: Record,
+    found: Sequence[Finding],
+    verdicts: Sequence[Verdict],
+    tasks: Sequence[TaskFinding] = (),
+    whole: TaskFinding | None = None,
 ) -> str:
     """Return the page; the same record gives the same page, byte for byte.
 
@@ -38,6 +43,7 @@ def page(
     """
     scripts = {"plotly": _plotly(), "page": asset("page.js"), "answers": asset("answers.js")}
     lines, heats, asked = curve_charts(record), heat_charts(record), charts_of(record, tasks)
+    mean = (mean_chart(record, whole),) if whole else ()
     values = {
         "title": title(record),
         "record": record,
@@ -46,9 +52,10 @@ def page(
         "lines": lines,
         "heats": heats,
         "heat_note": NOTE,
-        "figures": {chart.name: chart.figure for chart in (*lines, *heats, *chain(*asked))},
+        "figures": {chart.name: chart.figure for chart in (*lines, *heats, *mean, *chain(*asked))},
         "legend": _legend(record),
         "tables": _tables(record, found, tasks),
+        "whole": _whole(record, whole, *mean) if whole else None,
         "tasks": [_task(record, finding, charts, len(tasks)) for finding, charts in zip(tasks, asked, strict=True)],
         "bars": task_tables.bars(tasks),
         "questions": questions(record),
@@ -71,6 +78,12 @@ def _tables(record: Record, found: Sequence[Finding], tasks: Sequence[TaskFindin
         "reached": task_tables.reached(tasks),
         "agreement": agreement(record),
     }
+
+
+def _whole(record: Record, whole: TaskFinding, chart: Chart) -> dict[str, Any]:
+    """Return what the page shows of all tasks together."""
+    note = task_tables.overall_note()
+    return {"line": chart, "scores": means(whole), "pairs": pairs(record, whole), "pairs_note": note}
 
 
 def _task(record: Record, finding: TaskFinding, charts: Sequence[Chart], tasks: int) -> dict[str, Any]:

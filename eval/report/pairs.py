@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -20,6 +20,16 @@ def pair(first: Sequence[Answer], second: Sequence[Answer]) -> list[Pair]:
     """Return the answers to the questions that both were asked, in the first's order."""
     others = {answer.key: answer for answer in second}
     return [(answer, others[answer.key]) for answer in first if answer.key in others]
+
+
+def by_blocks(pairs: Sequence[Pair]) -> bool:
+    """Whether answers in nats are compared by blocks of tokens: where all of both sides tell them."""
+    return all(one.blocks and len(one.blocks) == len(other.blocks) for one, other in pairs)
+
+
+def blocks(answers: Iterable[Answer]) -> list[float]:
+    """Return the nats per token of all blocks of some texts."""
+    return [value for answer in answers for value in answer.blocks]
 
 
 def difference(pairs: Sequence[Pair], higher_is_better: bool) -> PairedDifference | None:
@@ -43,9 +53,8 @@ def outcome(difference: PairedDifference, p_value: float, higher_is_better: bool
 
 def _nats(pairs: Sequence[Pair], first: Sequence[float], second: Sequence[float]) -> PairedDifference | None:
     """Compare by blocks of tokens where every answer tells them, else by texts."""
-    if all(one.blocks and len(one.blocks) == len(other.blocks) for one, other in pairs):
-        first = [value for one, _ in pairs for value in one.blocks]
-        second = [value for _, other in pairs for value in other.blocks]
+    if by_blocks(pairs):
+        first, second = blocks(one for one, _ in pairs), blocks(other for _, other in pairs)
     if len(first) < LEAST_BLOCKS:
         return None
     return paired_blocks(torch.tensor(first, dtype=torch.float64), torch.tensor(second, dtype=torch.float64))

@@ -6,22 +6,28 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+REMEDY = "run `rope-scaling eval` again, or restore the file"
+
 
 class Part:
-    """An object within a file, and where it stands there."""
+    """An object within a file, and where it stands there.
 
-    def __init__(self, value: Any, file: str, place: str = "") -> None:
-        self.file, self.place = file, place
+    Args:
+        value: of any kind.
+        file: its name.
+        place: within the file.
+        remedy: what to do where something in it is broken.
+    """
+
+    def __init__(self, value: Any, file: str, place: str = "", remedy: str = REMEDY) -> None:
+        self.file, self.place, self.remedy = file, place, remedy
         if not isinstance(value, dict):
             raise self.broken("is no object")
         self.value: Mapping[str, Any] = value
 
     def broken(self, what: str) -> ValueError:
         """Return the error that says where and what."""
-        return ValueError(
-            f"{self.file} is a broken record: {self.place or 'it'} {what}; run `rope-scaling eval` again, "
-            "or restore the file"
-        )
+        return ValueError(f"{self.file} is a broken record: {self.place or 'it'} {what}; {self.remedy}")
 
     def __contains__(self, key: str) -> bool:
         return key in self.value
@@ -79,18 +85,22 @@ class Part:
 
     def part(self, key: str) -> Part:
         """Return an object."""
-        return Part(self._get(key), self.file, self._inside(key))
+        return self._of(self._get(key), self._inside(key))
 
     def parts(self, key: str, *, some: bool = True) -> list[Part]:
         """Return a list of objects; `some` of them: at least one."""
         found = self._list(key, some)
-        return [Part(one, self.file, f"{self._inside(key)}[{number}]") for number, one in enumerate(found)]
+        return [self._of(one, f"{self._inside(key)}[{number}]") for number, one in enumerate(found)]
+
+    def items(self, key: str) -> list[Any]:
+        """Return a list of anything, at least one."""
+        return self._list(key)
 
     def named(self) -> list[tuple[str, Part]]:
         """Return objects by name, at least one."""
         if not self.value:
             raise self.broken("is empty")
-        return [(key, Part(value, self.file, self._inside(key))) for key, value in self]
+        return [(key, self._of(value, self._inside(key))) for key, value in self]
 
     def table(self, key: str, most: float) -> list[tuple[float, ...]]:
         """Return a list of lists of numbers whose size is at most `most`."""
@@ -138,6 +148,9 @@ class Part:
         if not finite:
             raise self.broken(f"has {key!r} = {str(value)[:40]}, which is no finite number")
         return float(value)
+
+    def _of(self, value: Any, place: str) -> Part:
+        return Part(value, self.file, place, self.remedy)
 
     def _inside(self, key: str) -> str:
         return f"{self.place}.{key}" if self.place else key

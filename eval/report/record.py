@@ -126,7 +126,7 @@ def read_record(path: Path) -> Record:
     if not isinstance(value, dict) or value.get("kind") != KIND:
         raise ValueError(f"{path.name} is no record of an evaluation: name the file that `rope-scaling eval -o` wrote")
     _check_format(path.name, value.get("format"))
-    return _record(Part(value, path.name))
+    return parse_record(Part(value, path.name))
 
 
 def _check_format(name: str, number: object) -> None:
@@ -139,7 +139,12 @@ def _check_format(name: str, number: object) -> None:
     )
 
 
-def _record(root: Part) -> Record:
+def parse_record(root: Part) -> Record:
+    """Return what a record that was read holds.
+
+    Raises:
+        ValueError: It is broken; the message says where.
+    """
     checkpoint = root.part("checkpoint")
     read = "rows" in root
     if not (read or "passkey" in root or "tasks" in root):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rope_scaling.eval.bins import short
 from rope_scaling.eval.report.blocks import curve
 from rope_scaling.eval.report.findings import Finding, ratio
+from rope_scaling.eval.report.numerals import count, percent, signed
 from rope_scaling.eval.report.record import Record
-from rope_scaling.eval.report.words import count, percent, signed
 
 NONE = "–"
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from rope_scaling.eval.bins import short
 from rope_scaling.eval.report.asked import Task
+from rope_scaling.eval.report.numerals import count, signed
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.report.tables import NONE, Table, p_text
 from rope_scaling.eval.report.tasks import PLAIN, Held, Place, TaskFinding, Versus
-from rope_scaling.eval.report.words import count, signed
 from rope_scaling.eval.stats import Answer, EffectiveLength
 
-_MARKS: dict[Answer, str] = {"yes": "✓", "no": "✗", "undecided": "?"}
+MARKS: dict[Answer, str] = {"yes": "✓", "no": "✗", "undecided": "?"}
+"""Whether a scheme holds a length."""
 
 
 def reached(found: Sequence[TaskFinding]) -> Table | None:
@@ -40,7 +41,7 @@ def scores(finding: TaskFinding) -> Table:
         cells = [_score(held, length, task.higher_is_better) for length in task.lengths]
         rows.append((held.scheme, (*cells, _reach(held)) if task.threshold else tuple(cells)))
     what, last = "score" if task.higher_is_better else "nats a token", ("holds to",) if task.threshold else ()
-    marks = f", {_MARKS['yes']} holds, {_MARKS['no']} does not, {_MARKS['undecided']} undecided" if last else ""
+    marks = f", {MARKS['yes']} holds, {MARKS['no']} does not, {MARKS['undecided']} undecided" if last else ""
     head = ("scheme", *map(short, task.lengths), *last)
     return Table(f"{task.name}: {what} by length (95% interval{marks})", head, tuple(rows))
 
@@ -68,6 +69,14 @@ def pairs_note(task: Task) -> str:
         else "Scheme minus the other, in nats a token on blocks of the same texts; bootstrap-t and flipped signs"
     )
     return f"{how}. p is corrected by Holm for all comparisons of all tasks here; better or worse needs p below 0.05."
+
+
+def overall_note() -> str:
+    """Say how the comparison of all tasks together was made."""
+    return (
+        "Scheme minus the other, in percentage points on the same questions of all tasks, each question counting the "
+        "same; p is corrected by Holm for the comparisons of this table."
+    )
 
 
 def reach_text(holds: EffectiveLength) -> str:
@@ -103,7 +112,7 @@ def _score(held: Held, length: int, higher_is_better: bool) -> str:
     if not higher_is_better:
         ends = f" ({one.low:.3f} to {one.high:.3f})" if math.isfinite(one.low) else ""
         return f"{one.mean:.3f}{ends}"
-    mark = f" {_MARKS[held.holds.answers[length]]}" if held.holds else ""
+    mark = f" {MARKS[held.holds.answers[length]]}" if held.holds else ""
     return f"{count(one).replace(' of ', '/')} ({one.low:.0%} to {one.high:.0%}){mark}"
 
 

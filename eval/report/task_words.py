@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rope_scaling.eval.bins import short
+from rope_scaling.eval.report.numerals import signed
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.report.tasks import PLAIN, Held, Place, TaskFinding, Versus
 from rope_scaling.eval.stats import EffectiveLength
@@ -24,6 +25,16 @@ def holds_clause(found: Sequence[TaskFinding], scheme: str) -> str | None:
     for name, held in told:
         groups.setdefault(_held(held, len(told) <= _FEW), []).append(name)
     return ", ".join(f"{text} on {_listed(names)}" for text, names in groups.items())
+
+
+def overall_clause(record: Record, whole: TaskFinding | None, scheme: str) -> str | None:
+    """Say how far a scheme holds on the mean of all tasks, and whether it answers more than the unpatched model."""
+    held = whole.held(scheme) if whole else None
+    if whole is None or held is None or held.holds is None:
+        return None
+    told = f"{_held(held, with_score=False)} on the {whole.task.name}{_means(held)}"
+    versus = whole.against(scheme, PLAIN, "past")
+    return told if versus is None else f"{told}, past {short(record.length)} {_against(versus)}"
 
 
 def holds_label(found: Sequence[TaskFinding], scheme: str) -> str | None:
@@ -58,6 +69,17 @@ def versus_label(found: Sequence[TaskFinding], scheme: str) -> str | None:
         return None
     parts = [f"{told.count(outcome)} {outcome}" for outcome in ("better", "worse", "undecided") if outcome in told]
     return ", ".join(parts)
+
+
+def _means(held: Held) -> str:
+    return f" ({', '.join(f'{one.mean:.0%} at {short(at)}' for at, one in held.by_length.items())})"
+
+
+def _against(versus: Versus) -> str:
+    told = versus.difference
+    ends = f"{signed(100 * told.mean, 0)} points, 95% {signed(100 * told.low, 0)} to {signed(100 * told.high, 0)}"
+    outcome = "undecided against" if versus.outcome == "undecided" else f"{versus.outcome} than"
+    return f"{outcome} {PLAIN} on all questions together ({ends})"
 
 
 def _against_plain(found: Sequence[TaskFinding], scheme: str, place: Place) -> list[tuple[str, Versus]]:

@@ -102,6 +102,12 @@ def task_findings(record: Record) -> tuple[TaskFinding, ...]:
     )
 
 
+def judged(task: Task, versus: Sequence[Versus]) -> tuple[Versus, ...]:
+    """Return the comparisons of one task, corrected for each other alone."""
+    corrected = holm([one.p_value for one in versus])
+    return tuple(_judged(task, one, p_value) for one, p_value in zip(versus, corrected, strict=True))
+
+
 def interval(asked: Asked, scores: Sequence[Score], higher_is_better: bool) -> Interval:
     """Return the mean of some cells with its 95 % interval: Wilson's, or that of blocks of tokens."""
     count = sum(score.samples for score in scores)
@@ -121,7 +127,7 @@ def interval(asked: Asked, scores: Sequence[Score], higher_is_better: bool) -> I
 def _finding(length: int, task: Task) -> TaskFinding:
     held = tuple(_held(length, task, asked) for asked in task.schemes)
     best = max(held, key=lambda one: _goodness(task, one)).scheme
-    return TaskFinding(task, held, best, tuple(_versus(length, task)))
+    return TaskFinding(task, held, best, tuple(paired(length, task)))
 
 
 def _held(length: int, task: Task, asked: Asked) -> Held:
@@ -143,7 +149,7 @@ def _goodness(task: Task, held: Held) -> float:
     return mean if task.higher_is_better else -mean
 
 
-def _versus(length: int, task: Task) -> list[Versus]:
+def paired(length: int, task: Task) -> list[Versus]:
     """Return the comparisons, not yet corrected; the unpatched model always comes second."""
     found = []
     for one, other in combinations(task.schemes, 2):

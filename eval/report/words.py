@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 from rope_scaling.eval.bins import short
 from rope_scaling.eval.report.findings import Finding, baseline
+from rope_scaling.eval.report.numerals import count, percent, signed
 from rope_scaling.eval.report.record import Record
-from rope_scaling.eval.report.task_words import holds_clause, holds_label, versus_clause, versus_label
+from rope_scaling.eval.report.task_words import (
+    holds_clause,
+    holds_label,
+    overall_clause,
+    versus_clause,
+    versus_label,
+)
 from rope_scaling.eval.report.tasks import TaskFinding
-from rope_scaling.eval.stats import EffectiveLength, Interval
+from rope_scaling.eval.stats import EffectiveLength
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,12 @@ class Verdict:
     notes: tuple[str, ...]
 
 
-def verdict(record: Record, finding: Finding, tasks: Sequence[TaskFinding] = ()) -> Verdict:
+def verdict(
+    record: Record, finding: Finding, tasks: Sequence[TaskFinding] = (), whole: TaskFinding | None = None
+) -> Verdict:
     """Put a finding, and what the tasks say of the same scheme, into words."""
     holds, versus = holds_clause(tasks, finding.scheme), versus_clause(record, tasks, finding.scheme)
-    clauses = [part for part in (holds, versus) if part]
+    clauses = [part for part in (overall_clause(record, whole, finding.scheme), holds, versus) if part]
     if finding.found or finding.reads or not clauses:
         clauses.insert(0, _sees(record, finding))
     if record.rows or not record.tasks:
@@ -54,22 +63,6 @@ def verdict(record: Record, finding: Finding, tasks: Sequence[TaskFinding] = ())
         f"{'; '.join(clauses)}.",
         tuple(_notes(record, finding)),
     )
-
-
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, and none where it rounds to 0."""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def percent(value: float) -> str:
-    """Return a share's change: `+4.6%`, and no decimals where it is large."""
-    return f"{signed(100 * value, 1 if abs(value) < 1 else 0)}%"
-
-
-def count(shares: Interval) -> str:
-    """Return found and asked: `9 of 10`."""
-    return f"{round(shares.mean * shares.count, 2):.10g} of {shares.count}"
 
 
 def _sees(record: Record, finding: Finding) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from rope_scaling.eval.bins import short
-from rope_scaling.eval.stats import THRESHOLDS, EffectiveLength, effective_length, score_interval
+from rope_scaling.eval.stats import THRESHOLDS, EffectiveLength, effective_length, mean_interval, score_interval
 
+_LEAST = 2
+"""Tasks that have a mean."""
 _NOTE = (
     "sees: the largest length up to which the score reaches the threshold (RULER's 85.6 %, 90 % for needles); "
     "a range where 95 % intervals leave it open."
@@ -23,8 +25,36 @@ def print_tasks(console: Console, tasks: Mapping[str, Any]) -> None:
     for name, task in tasks.items():
         console.print(_title(name, task), style="italic", highlight=False)
         console.print(_table(task))
+    together = _together(tasks)
+    if len(together) >= _LEAST:
+        console.print(
+            f"mean of {len(together)} tasks, each counting the same: % right (95 % interval)",
+            style="italic",
+            highlight=False,
+        )
+        console.print(_means(together))
     if any(task["threshold"] for task in tasks.values()):
         console.print(_NOTE, highlight=False)
+
+
+def _together(tasks: Mapping[str, Any]) -> list[Any]:
+    """Return the tasks that have a mean: those that guessing does not answer, where there are two; else the others."""
+    scored = [task for task in tasks.values() if task["higher_is_better"]]
+    told = [task for task in scored if not task["chance"]]
+    return told if len(told) >= _LEAST else [task for task in scored if task["chance"]]
+
+
+def _means(tasks: Sequence[Any]) -> Table:
+    """Schemes that were asked all of the tasks, at the lengths that all of these were asked."""
+    each = [{name: _by_length(one["answers"]) for name, one in task["schemes"].items()} for task in tasks]
+    schemes = [name for name in each[0] if all(name in one for one in each)]
+    lengths = sorted(set.intersection(*(set(one[name]) for one in each for name in schemes))) if schemes else []
+    table = Table("scheme", *map(short, lengths), "sees")
+    for name in schemes if lengths else ():
+        measured = {at: mean_interval([score_interval(one[name][at]) for one in each]) for at in lengths}
+        cells = [f"{100 * one.mean:.0f} ({100 * one.low:.0f}-{100 * one.high:.0f})" for one in measured.values()]
+        table.add_row(escape(name), *cells, _far(effective_length(measured, THRESHOLDS["ruler"])))
+    return table
 
 
 def sees(task: Mapping[str, Any], answers: Iterable[Mapping[str, Any]]) -> EffectiveLength | None:

@@ -4,6 +4,7 @@ from rope_scaling.eval.intervals import wilson
 from rope_scaling.eval.stats.corrections import holm
 from rope_scaling.eval.stats.effective import THRESHOLDS, Answer, EffectiveLength, effective_length
 from rope_scaling.eval.stats.intervals import Interval, block_interval, nll_interval, score_interval
+from rope_scaling.eval.stats.means import mean_interval
 from rope_scaling.eval.stats.paired import PairedDifference, paired_blocks, paired_nll, paired_scores
 from rope_scaling.eval.stats.shares import mcnemar, paired_answers, paired_shares
 
@@ -17,6 +18,7 @@ __all__ = [
     "effective_length",
     "holm",
     "mcnemar",
+    "mean_interval",
     "nll_interval",
     "paired_answers",
     "paired_blocks",

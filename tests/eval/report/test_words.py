@@ -2,8 +2,9 @@ from pathlib import Path
 from typing import Any
 
 from rope_scaling.eval.report.findings import findings
+from rope_scaling.eval.report.numerals import percent, signed
 from rope_scaling.eval.report.record import read_record
-from rope_scaling.eval.report.words import Verdict, percent, signed, verdict
+from rope_scaling.eval.report.words import Verdict, verdict
 from tests.eval.report.records import base, keys, record, row, shifted, written
 
 

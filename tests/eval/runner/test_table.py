@@ -59,3 +59,21 @@ def test_nats_have_no_threshold() -> None:
     assert "nats per token (lower is better)" in shown
     assert "3.142" in shown
     assert "sees" not in shown
+
+
+def test_the_mean_of_tasks_weighs_them_alike_and_leaves_guesses_out() -> None:
+    told = {**TASK, "chance": None}
+    many = {"none": scheme(L512=(90, 100), L1024=(1, 1)), "late": scheme(L512=(1, 1))}
+    few = {"none": scheme(L512=(5, 10)), "unasked": scheme(L512=(1, 1))}
+    tasks = {"a": {**told, "schemes": many}, "b": {**told, "schemes": few}, "c_mc": {**TASK, "schemes": few}}
+    shown = printed(tasks).partition("mean of 2 tasks")[2]
+    assert "late" not in shown
+    assert "unasked" not in shown
+    (row,) = [line for line in shown.splitlines() if "none" in line]
+    # Wilson: 90 of 100 from 82.6 % to 94.5 %, 5 of 10 from 23.7 % to 76.3 %
+    assert [part.strip() for part in row.split("│")[2:4]] == ["70 (56-83)", "-"]
+
+
+def test_one_task_has_no_mean() -> None:
+    one = {**TASK, "chance": None, "schemes": {"none": scheme(L512=(1, 1))}}
+    assert "mean of" not in printed({"a": one, "c_mc": {**TASK, "schemes": {"none": scheme(L512=(1, 1))}}})
