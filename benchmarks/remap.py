@@ -3,17 +3,20 @@
     python benchmarks/remap.py                                  # 8k and 16k: half an hour of one core
     python benchmarks/remap.py --lengths 4k --layers 2 --schemes dca:factor=4
     python benchmarks/remap.py --attention --repeat 5 --flex    # the attention of one layer alone, all schemes
+    python benchmarks/remap.py --step --repeat 50               # one query's attention: keys turned anew, or kept
 
 Random weights in the shape of SmolLM2-135M, L = 4096, float32, batch 1, a DynamicCache, on the CPU. All sides take
 turns in one process, so that a busy machine slows them alike; a figure is the median of ratios to the unpatched model's
 seconds of processor in the same turn. Memory is measured in a process for each side: the peak of the resident set less
-what the model holds.
+what the model holds ("resident"), and the same where glibc is made to give every larger block back as soon as it is
+freed ("held": what tensors take, without the holes between them).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -29,7 +32,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rope_scaling import patch_model
 from rope_scaling.eval.bins import parse_lengths
 from rope_scaling.eval.results import versions, write_json
-from rope_scaling.patches.remap.engine import RotatedPairs, attend
+from rope_scaling.patches.remap.engine import RotatedPairs, attend, key_turn, keys_for_one_query, tiled
+from rope_scaling.patches.remap.engine.coded import decode, encode
+from rope_scaling.patches.remap.engine.placed import Placed
+from rope_scaling.patches.remap.engine.tiles import cut
+from rope_scaling.remap import Bands
 from rope_scaling.rope import Rope
 from rope_scaling.schemes import is_remap, parse_scheme
 
@@ -100,10 +107,12 @@ def ratio(times: dict[str, list[float]], side: str) -> float:
     return statistics.median(own / other for own, other in pairs[1:] or pairs)
 
 
-def memory(length: int, side: str, args: argparse.Namespace) -> int:
+def memory(length: int, side: str, held: bool, args: argparse.Namespace) -> int:
     """Bytes at the peak of a prefill above those of the loaded model, in a process of its own."""
     command = [sys.executable, __file__, "--child", side, "--lengths", str(length), "--layers", str(args.layers)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "65536"} if held else {})
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return int(done.stdout.split()[-1])
 
 
 def child(side: str, length: int, layers: int) -> None:
@@ -146,6 +155,47 @@ def attention_times(length: int, args: argparse.Namespace) -> dict[str, dict[str
     return found | {side: {"attention": ratio(times, side)} for side in works}
 
 
+def step_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """One layer's attention of the last query: SDPA, keys turned anew for it, and keys kept where each band wants them.
+
+    What a step does once for all layers (angles) is not timed, nor is what keeping would cost: a second set of keys,
+    and the turn of the newest.
+    """
+    query, key, value = (torch.randn(1, heads, tokens, 64) for heads, tokens in ((9, 1), (3, length), (3, length)))
+    rope, index = Rope.plain(1e5, 64, TRAINED), torch.arange(length)[None]
+    pairs = RotatedPairs(torch.tensor(rope.inv_freq, dtype=torch.float32))
+    sdpa = partial(torch.nn.functional.scaled_dot_product_attention, enable_gqa=True)
+    anew: dict[str, Callable[[], Any]] = {UNPATCHED: lambda: sdpa(query, key, value)}
+    kept = dict(anew)
+    for name in args.schemes:
+        scheme = parse_scheme(name)
+        assert is_remap(scheme)
+        turn = key_turn(index[:, -1:], index, scheme.bands(rope), pairs)
+        anew[name] = lambda turn=turn: sdpa(query, keys_for_one_query(key, turn, pairs), value)  # type: ignore[misc]
+        kept[name] = over_kept_keys(scheme.bands(rope), query, key, value, pairs)
+    found: dict[str, dict[str, float]] = {side: {} for side in anew}
+    for column, works in (("step, anew", anew), ("step, kept", kept)):
+        times: dict[str, list[float]] = {side: [] for side in works}
+        for _ in range(args.repeat):
+            for side, work in works.items():
+                times[side].append(seconds(work)[0])
+        for side in works:
+            found[side][column] = ratio(times, side)
+    return found
+
+
+def over_kept_keys(
+    bands: Bands, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pairs: RotatedPairs
+) -> Callable[[], Any]:
+    """The tiled attention of one query, its keys turned beforehand and its tiles cut."""
+    index = torch.arange(key.shape[2])
+    numbers, query_offsets, key_offsets = encode(bands, index[-1:], index)
+    placed = Placed(key, key_offsets, pairs)
+    given = tiled.Inputs(query, key, value, decode(tuple(numbers)), query_offsets, key_offsets, pairs, 64**-0.5)
+    (block,) = cut(tuple(band.region for band in given.bands), key.shape[2] - 1, key.shape[2], 1)
+    return lambda: tiled.over_tiles(given, block, given.queries_of(block)[1], placed)
+
+
 def flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int) -> Callable[[], Any]:
     """The least that FlexAttention has to do for Self-Extend: its two bands, neither turned nor merged.
 
@@ -178,22 +228,24 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=2, help="prefills")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--attention", action="store_true")
+    parser.add_argument("--step", action="store_true")
     parser.add_argument("--flex", action="store_true")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--child")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    args.schemes = args.schemes or (ALL if args.attention else SCHEMES)
+    measure = attention_times if args.attention else step_times if args.step else model_times
+    args.schemes = args.schemes or (SCHEMES if measure is model_times else ALL)
     lengths = parse_lengths(args.lengths)
     if args.child:
         return child(args.child, lengths[-1], args.layers)
     found: dict[str, Any] = {}
     for length in lengths:
-        found[str(length)] = (attention_times if args.attention else model_times)(length, args)
-        if not args.attention:
-            least = memory(length, UNPATCHED, args)
-            for side in (UNPATCHED, *args.schemes):
-                found[str(length)][side]["memory"] = memory(length, side, args) / least
+        found[str(length)] = measure(length, args)
+        for kind in ("resident", "held") if measure is model_times else ():
+            bytes_of = {side: memory(length, side, kind == "held", args) for side in (UNPATCHED, *args.schemes)}
+            for side, peak in bytes_of.items():
+                found[str(length)][side][kind] = peak / bytes_of[UNPATCHED]
         print(table(found), flush=True)
     if args.output:
         write_json(

@@ -57,9 +57,8 @@ def remapped_attention(
     _refuse(module, query.shape[2], kwargs)
     query = call.sharpened(layer, query)
     if query.shape[2] == 1:
-        where = call.index(key.shape[2], key.device)
         turn = call.turn(layer, key.shape[2], key.device)
-        key = keys_for_one_query(key, *where, layer.bands, layer.layout.on(key.device), turn)
+        key = keys_for_one_query(key, turn, layer.layout.on(key.device))
         return own(module, query, key, value, attention_mask, **kwargs)
     return _attend(module, query, key, value, attention_mask, layer, kwargs), None
 

@@ -22,6 +22,7 @@ class Call:
         count: Rows of its batch; None where its arguments do not tell.
         tokens: New tokens in a row; likewise.
         cache: Its KV cache.
+        static: Whether the cache writes into tensors of one size.
         mask: Its attention mask, which says what is padding.
         told: Whether its caller has given positions.
         outer: The call that it was made in.
@@ -41,6 +42,7 @@ class Call:
         self.home, self.cache, self.mask, self.told, self.outer = home, cache, mask, told, outer
         self.count = None if batch is None else batch.shape[0]
         self.tokens = None if batch is None else batch.shape[1]
+        self.static = cache is not None and is_static(cache)
         self.queries: Tensor | None = None
         self.keys: Tensor | None = None
         self.rolled: Any = None
@@ -50,11 +52,6 @@ class Call:
         self._read: tuple[Tensor, Tensor | None] | None = None
         self._turns: list[tuple[RemappedLayer, int, torch.device, Turn]] = []
         self._sharpness: list[tuple[LogRatio, Tensor]] = []
-
-    @property
-    def static(self) -> bool:
-        """Whether its cache writes into tensors of one size."""
-        return self.cache is not None and is_static(self.cache)
 
     def settle(self, position_ids: Tensor) -> None:
         """Note the positions, (rows or 1, tokens) or (axes, rows or 1, tokens), that a rotary module is given.

@@ -138,7 +138,8 @@ def _home(
         if one.window is None or one.window > of_layer.rope.original_max_position_embeddings:
             _check_arguments(name, one)
             layers[home.get_submodule(name)] = _layer(one, of_layer)
-    moved = {module: layer for module, layer in layers.items() if layer is not None}
+    alike: dict[RemappedLayer, RemappedLayer] = {}  # one object for all, so that a step sees at once that they are
+    moved = {module: alike.setdefault(layer, layer) for module, layer in layers.items() if layer is not None}
     return RemappedHome(home, [site.module for site in sites], moved, bool(layers))
 
 

@@ -10,10 +10,11 @@ from rope_scaling.remap import Bands
 
 
 def key_turn(query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs) -> Turn:
-    """The turn of every key, (batch or 1, 1, keys, ...), that makes plain attention of one query the remapped one.
+    """The turn of the keys, (batch or 1, 1, keys, ...), that makes plain attention of one query the remapped one.
 
     A query i, rotated at i, sees a key at i - place; it shall be seen at queries(i) - keys(j). The turn is the same
-    in every layer with the same frequencies: ask once and hand it to `keys_for_one_query`.
+    in every layer with the same frequencies: ask once and hand it to `keys_for_one_query`. Where the device need not be
+    waited for, it ends with the last key that moves: those that are nearer stay.
 
     Args:
         query_index: (batch or 1, 1), int64, the query's index in its own sequence.
@@ -26,24 +27,30 @@ def key_turn(query_index: Tensor, key_index: Tensor, bands: Bands, pairs: Rotate
         if not band.plain:
             place = query_index - band.queries(query_index) + band.keys(key_index)
             offset = torch.where(band.region.holds(query_index, key_index), place - key_index, offset)
-    return turn_by(offset[:, None], pairs)
+    return turn_by(offset[:, None, : _moving(offset)], pairs)
 
 
-def keys_for_one_query(
-    key: Tensor, query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs, turn: Turn | None = None
-) -> Tensor:
+def keys_for_one_query(key: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
     """Keys, (batch, key heads, keys, dims), for plain attention of one query: any implementation, mask, softcap, sink.
 
     Args:
         key: Keys rotated at their own indices.
-        query_index: (batch or 1, 1), int64.
-        key_index: (batch or 1, keys), int64.
-        bands: Where the query shall see each key.
+        turn: Of `key_turn`.
         pairs: Which dimensions turn.
-        turn: Of `key_turn`, where another layer has asked for it already.
     """
-    turn = key_turn(query_index, key_index, bands, pairs) if turn is None else turn
     differentiable = torch.is_grad_enabled() and key.requires_grad
     # a compiler writes its own loop
     whole = differentiable or torch.compiler.is_compiling()
-    return turned(key, turn, pairs) if whole else turned_in_blocks(key, turn.part, pairs)
+    if not whole:
+        return turned_in_blocks(key, turn.part, pairs, turn.tokens)
+    if turn.tokens == key.shape[2]:
+        return turned(key, turn, pairs)
+    return torch.cat((turned(key[:, :, : turn.tokens], turn, pairs), key[:, :, turn.tokens :]), dim=2)
+
+
+def _moving(offset: Tensor) -> int:
+    """All keys up to the last that moves in any row, (rows, keys); all where asking would take time."""
+    if offset.device.type != "cpu" or torch.compiler.is_compiling():
+        return offset.shape[1]
+    moved = offset.any(0).nonzero()
+    return int(moved[-1]) + 1 if len(moved) else 0

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 2048
-"""Tokens that are turned at once: what a step writes, the next finds in the cache of one core."""
+_BLOCK = 1024
+"""Tokens that a CPU turns at once: what a step writes, the next finds in the cache of one core."""
+_WIDE_BLOCK = 1 << 16
+"""Elsewhere, where a step costs a launch."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class RotatedPairs:
 
 @dataclass(frozen=True)
 class Turn:
-    """The rotation of some tokens.
+    """The rotation of the first tokens of a text, or of all.
 
     Attributes:
         cos: (..., tokens, 2 · pairs), a pair's cosine at both of its dimensions.
@@ -41,6 +43,11 @@ class Turn:
 
     cos: Tensor
     sin: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """How many turn."""
+        return self.sin.shape[-2]
 
     def part(self, tokens: slice) -> Turn:
         """That of some of the tokens."""
@@ -57,11 +64,12 @@ def turn_by(offsets: Tensor, pairs: RotatedPairs, dtype: torch.dtype = torch.flo
         pairs: What turns.
         dtype: Of cosine and sine, float32 or float64.
     """
-    turns = offsets[..., None] * (pairs.sense * pairs.inv_freq.double() / (2 * math.pi))
-    angle = turns.sub_(turns.round()).to(dtype).mul_(2 * math.pi)
-    cos = angle.cos()
-    both = cos.repeat_interleave(2, -1) if pairs.interleaved else torch.cat((cos, cos), dim=-1)
-    return Turn(both, angle.sin())
+    if torch.compiler.is_compiling():  # a compiler writes its own loop
+        return _turn_of_block(offsets, pairs, dtype)
+    blocks = [_turn_of_block(one, pairs, dtype) for one in torch.split(offsets, _block(offsets), dim=-1)]
+    if len(blocks) == 1:
+        return blocks[0]
+    return Turn(*(torch.cat([getattr(one, name) for one in blocks], dim=-2) for name in ("cos", "sin")))
 
 
 def turned(vectors: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
@@ -78,21 +86,40 @@ def turned(vectors: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
     return torch.cat((vectors[..., : pairs.start], new, vectors[..., pairs.start + width :]), dim=-1)
 
 
-def turned_in_blocks(vectors: Tensor, turn: Callable[[slice], Turn], pairs: RotatedPairs) -> Tensor:
+def turned_in_blocks(
+    vectors: Tensor, turn: Callable[[slice], Turn], pairs: RotatedPairs, moving: int | None = None
+) -> Tensor:
     """`turned`, without a gradient, some tokens at a time: each number is fetched from memory once.
 
     Args:
         vectors: (..., tokens, dims).
         turn: That of some of the tokens.
         pairs: What turns.
+        moving: How many tokens turn, the first ones; all of them unless given.
     """
-    width = 2 * pairs.inv_freq.shape[0]
-    out = torch.empty_like(vectors) if width == vectors.shape[-1] else vectors.clone()
-    for first in range(0, vectors.shape[-2], _BLOCK):
-        tokens = slice(first, first + _BLOCK)
-        dims = slice(pairs.start, pairs.start + width)
+    moving = vectors.shape[-2] if moving is None else moving
+    width, size = 2 * pairs.inv_freq.shape[0], _block(vectors)
+    whole = width == vectors.shape[-1]
+    out = torch.empty_like(vectors) if whole else vectors.clone()
+    dims = slice(pairs.start, pairs.start + width)
+    for first in range(0, moving, size):
+        tokens = slice(first, min(first + size, moving))
         _turn_block(vectors[..., tokens, dims], out[..., tokens, dims], turn(tokens), pairs.interleaved)
+    if whole:
+        out[..., moving:, :] = vectors[..., moving:, :]
     return out
+
+
+def _turn_of_block(offsets: Tensor, pairs: RotatedPairs, dtype: torch.dtype) -> Turn:
+    turns = offsets[..., None] * (pairs.sense * pairs.inv_freq.double() / (2 * math.pi))
+    angle = turns.sub_(turns.round()).to(dtype).mul_(2 * math.pi)
+    cos = angle.cos()
+    both = cos.repeat_interleave(2, -1) if pairs.interleaved else torch.cat((cos, cos), dim=-1)
+    return Turn(both, angle.sin())
+
+
+def _block(vectors: Tensor) -> int:
+    return _BLOCK if vectors.device.type == "cpu" else _WIDE_BLOCK
 
 
 def _turn_block(old: Tensor, new: Tensor, turn: Turn, interleaved: bool) -> None:

@@ -70,7 +70,7 @@ def forward(given: Inputs) -> Part:
     keys = Placed(given.key, given.key_offsets, given.pairs)
     for block, needed in _blocks(given.bands, given.behind, given.key.shape[2]):
         here, query = given.queries_of(block)
-        total = _over_tiles(given, block, query, keys)
+        total = over_tiles(given, block, query, keys)
         out[:, :, here], lse[:, :, here] = total if given.sinks is None else _sunk(total, given.sinks)
         keys.forget_all_but(needed)
     return Part(out, lse)
@@ -104,7 +104,7 @@ def backward_sinks(grad: Tensor, whole: Part, sinks: Tensor) -> Tensor:
     return -(shares * (grad * whole.out).sum(-1)).sum((0, 2)).to(sinks.dtype)
 
 
-def _over_tiles(given: Inputs, block: Block, query: Placed, keys: Placed) -> Part:
+def over_tiles(given: Inputs, block: Block, query: Placed, keys: Placed) -> Part:
     """The queries of a block over all that they see."""
 
     def attended(tile: Tile) -> Part:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rope_scaling.patches.remap.engine import RotatedPairs
+from rope_scaling.patches.remap.engine import RotatedPairs, key_turn, keys_for_one_query
 from rope_scaling.remap import Affine, Band, Bands, Region, reference_attention, reference_scores
 from rope_scaling.rope import Rope
 from rope_scaling.schemes import make_scheme
 
 TRAINED = 24
 CLOSE = 1e-5
+
+
+def turned_keys(key: Tensor, query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs) -> Tensor:
+    return keys_for_one_query(key, key_turn(query_index, key_index, bands, pairs), pairs)
 
 
 def bands_of(name: str, length: int = TRAINED, **options: object) -> Bands:

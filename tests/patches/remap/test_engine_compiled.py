@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from rope_scaling.patches.remap.engine import Visible, attend, keys_for_one_query
-from tests.patches.remap.engine_cases import BANDS, CLOSE, case
+from rope_scaling.patches.remap.engine import Visible, attend
+from tests.patches.remap.engine_cases import BANDS, CLOSE, case, turned_keys
 
 NAMES = ["self-extend", "self-extend, the paper's", "dca, the paper's", "lampe"]
 
@@ -44,7 +44,7 @@ def test_a_step_is_one_graph_for_every_length(name: str) -> None:
     pairs = case(2).pairs
 
     def step(key: Tensor, query_index: Tensor, key_index: Tensor) -> Tensor:
-        return keys_for_one_query(key, query_index, key_index, BANDS[name], pairs)
+        return turned_keys(key, query_index, key_index, BANDS[name], pairs)
 
     function, counter = compiled(step)
     for tokens in (30, 61, 93):

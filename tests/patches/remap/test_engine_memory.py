@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rope_scaling.patches.remap.engine import RotatedPairs, Visible, attend, kernels, keys_for_one_query, rows, tiled
+from rope_scaling.patches.remap.engine import RotatedPairs, Visible, attend, kernels, rows, tiled
 from rope_scaling.patches.remap.engine.coded import decode, encode
 from rope_scaling.remap import Bands
-from tests.patches.remap.engine_cases import BANDS, bands_of, self_extend
+from tests.patches.remap.engine_cases import BANDS, bands_of, self_extend, turned_keys
 
 LONG = [self_extend(70, 3), bands_of("dca", 128, factor=16, start=0), bands_of("lampe", 256, factor=8, start=0)]
 
@@ -77,7 +77,7 @@ def test_on_the_meta_device_there_is_nothing_to_wait_for(name: str, masked: bool
     assert out.shape == (2, 30, 4, 12)
     out.sum().backward()
     assert query.grad is not None
-    turned = keys_for_one_query(key, index[:, -1:], index, BANDS[name], pairs)
+    turned = turned_keys(key, index[:, -1:], index, BANDS[name], pairs)
     assert turned.shape == key.shape
 
 

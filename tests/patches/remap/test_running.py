@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from rope_scaling import patch_model, unpatch_model
+from rope_scaling.patches.remap import call
+from rope_scaling.patches.remap.engine import key_turn
 from tests.architectures.shrink import tiny_config as axes_config
 from tests.architectures.shrink import tiny_model as axes_model
 from tests.models import TRAINED, tiny_model, tokens
@@ -31,6 +33,15 @@ def test_a_cache_filled_in_any_chunks_is_one_forward(scheme: str, kind: str) -> 
     wanted = whole(model)
     for chunks in ([50, 1, 1, 20, 1, 1, 118], [1] * 4 + [TRAINED, 124], [TEXT.shape[1]]):
         assert apart(read(model, TEXT, new_cache(model, kind), chunks), wanted) < 1e-5
+
+
+def test_the_angles_of_a_step_are_computed_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = remapped(num_hidden_layers=3), []
+    cache = new_cache(model, "dynamic")
+    read(model, TEXT, cache, [TEXT.shape[1] - 1])
+    monkeypatch.setattr(call, "key_turn", lambda *given: asked.append(given) or key_turn(*given))
+    read(model, TEXT[:, -1:], cache, [1])
+    assert len(asked) == 1
 
 
 def test_within_the_trained_length_a_static_cache_changes_no_bit() -> None:
