@@ -56,6 +56,8 @@ def make_scheme(scheme: str | Scheme, options: Mapping[str, object] | None = Non
 def parse_scheme(text: str) -> Scheme:
     """A scheme from `name` or `name:option=value,...`; values are JSON (`4`, `true`, `[1, 1.5]`).
 
+    Text needs quotes only where it has a comma: over=ntk:factor=2, over="yarn:factor=2,beta_fast=16".
+
     Raises:
         ValueError: Unknown name or option, or a value that is no JSON.
     """
@@ -67,7 +69,7 @@ def parse_scheme(text: str) -> Scheme:
             raise ValueError(f"cannot read {part!r} in scheme {text!r}: write name:option=value,option=value")
         if key.strip() in options:
             raise ValueError(f"option {key.strip()!r} is given twice in scheme {text!r}")
-        options[key.strip()] = _value(value.strip(), text)
+        options[key.strip()] = _value(name.strip(), key.strip(), value.strip(), text)
     return make_scheme(name.strip(), options)
 
 
@@ -89,13 +91,25 @@ def _fields(scheme: type[Scheme]) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(scheme)}
 
 
-def _value(text: str, spec: str) -> object:
+def _value(scheme: str, option: str, text: str, spec: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
+        if text and not {'"', "'"} & {*text} and _takes_text(scheme, option):
+            return text
         raise ValueError(
-            f"cannot read the value {text!r} in scheme {spec!r}: write a number, true, false or a list [..]"
+            f'cannot read the value {text!r} in scheme {spec!r}: write a number, true, false, a list [..] or "text"'
         ) from None
+
+
+def _takes_text(scheme: str, option: str) -> bool:
+    field = _fields(SCHEMES[scheme]).get(option) if scheme in SCHEMES else None
+    return field is not None and "str" in str(field.type).split(" | ")
+
+
+def _takes_text(scheme: str, option: str) -> bool:
+    field = _fields(SCHEMES[scheme]).get(option) if scheme in SCHEMES else None
+    return field is not None and "str" in str(field.type).split(" | ")
 
 
 def _suggest(name: str, known: Mapping[str, object]) -> str:

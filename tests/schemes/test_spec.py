@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from rope_scaling.rope import Rope
-from rope_scaling.schemes import ABF, NTK, SCHEMES, Linear, LongRoPE, YaRN, make_scheme, parse_scheme, scheme_options
+from rope_scaling.schemes import (
+    ABF,
+    NTK,
+    SCHEMES,
+    Linear,
+    LongRoPE,
+    SelfExtend,
+    YaRN,
+    make_scheme,
+    parse_scheme,
+    scheme_options,
+)
 from rope_scaling.schemes.factor import resolve_factor
 
 ROPE = Rope.plain(1e4, 64, 4096)
@@ -97,3 +108,15 @@ def test_factor_and_max_length_mean_the_same() -> None:
 def test_contradicting_lengths_are_refused(given: Any, factor: Any, max_length: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve_factor(ROPE, given, factor, max_length)
+
+
+@pytest.mark.parametrize("written", ["ntk:factor=2", '"ntk:factor=2"', " ntk:factor=2 "])
+def test_text_needs_no_quotes(written: str) -> None:
+    told = parse_scheme(f"self-extend:factor=4,over={written},window=64")
+    assert told == SelfExtend(4, over="ntk:factor=2", window=64)
+
+
+@pytest.mark.parametrize("written", ["factor=four", "log_scale=True", "over='ntk:factor=2'", 'over="ntk', "over="])
+def test_other_values_are_json(written: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot read|must be|unknown scheme|cannot stand"):
+        parse_scheme(f"self-extend:{written}")
