@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo demo-real test check install clean
+.PHONY: demo demo-real test check mypy pyright install clean
 
 demo: $(INSTALLED)
 	$(BIN)/rope-scaling demo
@@ -16,13 +16,18 @@ demo-real: $(INSTALLED)
 	$(BIN)/rope-scaling demo --real
 
 test: check
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 	$(BIN)/pytest -m slow tests/eval/test_smollm2.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --no-print-directory -j2 mypy pyright
+
+mypy: $(INSTALLED)
 	$(BIN)/mypy
+
+pyright: $(INSTALLED)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 install: $(INSTALLED)

@@ -61,7 +61,7 @@ def warn_of_rounded(sites: list[RotarySite]) -> None:
             f"{', '.join(rounded)} had been rounded by a cast of the model (model.to(dtype), half(), bfloat16()); the "
             "patch takes exact frequencies from the config instead, and keeps them in float32",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # the caller of `patch_model`
         )
 
 

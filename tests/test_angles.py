@@ -51,7 +51,7 @@ def test_cos_and_sin_are_right_where_the_angle_is_hardest_to_round() -> None:
     assert error(nearest_to_half_a_turn(inv_freq), inv_freq) < BOUND
 
 
-@pytest.mark.parametrize("theta", [1e4, 5e5, 1e7])
+@pytest.mark.parametrize("theta", [5e5, *(pytest.param(theta, marks=pytest.mark.slow) for theta in (1e4, 1e7))])
 def test_cos_and_sin_are_right_to_a_millionth_at_every_position_up_to_2_to_the_20(theta: float) -> None:
     inv_freq = plain_inv_freq(theta, 128)  # every other one is that of rotary_dim 64
     assert max(error(positions, inv_freq) for positions in torch.arange(FAR + 1).split(2**14)) < BOUND

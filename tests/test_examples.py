@@ -1,6 +1,7 @@
 """The examples, run as their docstrings say, for a step or two on the embedded checkpoint."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,18 @@ from rope_scaling.eval.windows import Windows
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TINY = str(EMBEDDED["tiny-llama-512"])
+WAYS = {
+    "full": [],
+    "pose": ["--pose"],
+    "packed": ["--pack", "200"],
+    "lora": ["--lora", "4"],
+    "checkpointing": ["--gradient-checkpointing"],
+}
+ONE_AFTER_ANOTHER = """
+import json, runpy, sys
+for sys.argv in json.loads(sys.argv[1]):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +53,27 @@ def run(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("how", [[], ["--pose"], ["--pack", "200"], ["--lora", "4"], ["--gradient-checkpointing"]])
-def test_a_fine_tuned_checkpoint_loads_without_this_package_at_its_new_length(how: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run("finetune.py", TINY, str(out), "--text", "macbeth", "--steps", "2", "--batch", "2", "--lr", "1e-2", *how)
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a checkpoint of each way, made by one process: importing takes longer than training."""
+    folder = tmp_path_factory.mktemp("finetuned")
+    asked = ("--factor", "2", "--text", "macbeth", "--steps", "2", "--batch", "2", "--lr", "1e-2")
+    script = str(EXAMPLES / "finetune.py")
+    commands = [[script, TINY, str(folder / name), *asked, *how] for name, how in WAYS.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_ANOTHER, json.dumps(commands)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_fine_tuned_checkpoint_loads_without_this_package_at_its_new_length(name: str, finetuned: Path) -> None:
+    out = finetuned / name
     before, after = (AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32) for path in (TINY, out))
-    assert after.config.max_position_embeddings == 2048
+    assert after.config.max_position_embeddings == 1024
     assert after.config.rope_parameters["rope_type"] == "yarn"
-    assert AutoTokenizer.from_pretrained(out).model_max_length == 2048
+    assert AutoTokenizer.from_pretrained(out).model_max_length == 1024
     assert set(after.state_dict()) == set(before.state_dict())
     name = "model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(after.state_dict()[name], before.state_dict()[name])

@@ -107,11 +107,6 @@ def _takes_text(scheme: str, option: str) -> bool:
     return field is not None and "str" in str(field.type).split(" | ")
 
 
-def _takes_text(scheme: str, option: str) -> bool:
-    field = _fields(SCHEMES[scheme]).get(option) if scheme in SCHEMES else None
-    return field is not None and "str" in str(field.type).split(" | ")
-
-
 def _suggest(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f": did you mean {close[0]!r}?" if close else ""

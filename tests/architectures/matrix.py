@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Cell:
         return "refused" if self.refused else "=" if worst == 0 else f"≈ {worst:.0e}"
 
 
+@functools.cache
 def architectures() -> list[str]:
     """Model types with RoPE; one that only wraps the language model of another stands in that one's row."""
     return [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if _says(name, "rope_parameters", "rotary_value")]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rope_scaling.extend.folder import Extension, Source, Written, extend_folder
@@ -14,7 +16,7 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_pos
 
 
 def extension() -> Extension:
-    """What planning gives for a tiny llama, without the seconds that importing torch takes."""
+    """What planning gives for a tiny llama."""
     edit = ConfigEdit((), {"rope_parameters": YARN, "max_position_embeddings": 256})
     return Extension([edit], 64, 256, "yarn, factor 4.0", {"scheme": "yarn"}, [], [])
 
@@ -39,17 +41,16 @@ def count_steps(last: int) -> list[int]:
     return steps
 
 
-def main() -> None:
-    source, out, last, *flags = sys.argv[1:]
-    print("begin", flush=True)
-    sys.stdin.readline()
-    steps = count_steps(int(last))
+def main(said: Connection, source: Path, out: Path, last: int, limit: int | None, flags: dict[str, bool]) -> None:
+    """Say "begin", wait for an answer, and say how many steps it took or what went wrong."""
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    said.send("begin")
+    said.recv()
+    steps = count_steps(last)
     try:
-        extend(Path(source), Path(out), force="force" in flags, copy="copy" in flags)
+        extend(source, out, **flags)
     except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    print(steps[0])
-
-
-if __name__ == "__main__":
-    main()
+        said.send(f"{type(error).__name__}: {error}")
+        sys.exit(1)
+    said.send(steps[0])

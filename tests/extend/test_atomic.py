@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from rope_scaling.extend.files import Entry
 from rope_scaling.extend.publish import published
-from tests.extend.child import extend
+from tests.extend.child import extend, main
 from tests.extend.folders import contents, digest, write_json, write_safetensors
 
-ROOT = Path(__file__).parent.parent.parent
 LEFT_OVER = ".out.rope-scaling-partial"
 NAMES = [f"model-{number:05d}.safetensors" for number in range(4)]
 
@@ -37,53 +37,67 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def start(source: Path, out: Path, *flags: str, limit: int | None = None, last: int = 0) -> subprocess.Popen[str]:
-    """A child that has imported all it needs and waits for a line; it dies before its step `last`."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.extend.child", str(source), str(out), str(last), *flags],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "begin\n"
-    return child
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Forks of a process that has imported everything, where each would take seconds to do so."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.extend.child"])
+    return context
 
 
-def let_go(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    child.stdin.write("\n")
-    child.stdin.flush()
+@dataclass
+class Child:
+    """A process that has begun; it works as soon as it is let go, and dies before its step `last`."""
 
+    process: ForkServerProcess
+    pipe: Connection
 
-def finish(child: subprocess.Popen[str]) -> str:
-    """What a child that ran to its end complained of; "" where it succeeded."""
-    _, complaint = child.communicate()
-    assert bool(complaint) == bool(child.returncode), complaint
-    return complaint
+    @classmethod
+    def start(
+        cls, server: ForkServerContext, source: Path, out: Path, last: int = 0, limit: int | None = None, **flags: bool
+    ) -> Child:
+        pipe, its_end = server.Pipe()
+        process = server.Process(target=main, args=(its_end, source, out, last, limit, flags))
+        process.start()
+        its_end.close()
+        assert pipe.recv() == "begin"
+        return cls(process, pipe)
+
+    def let_go(self) -> None:
+        self.pipe.send("go")
+
+    def ended(self) -> int | str | None:
+        """The steps it took, or what it complained of; None where it was killed."""
+        try:
+            told: int | str | None = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            told = None
+        self.process.join()
+        assert self.process.exitcode in (-signal.SIGKILL, {int: 0, str: 1}.get(type(told)))
+        return told
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_killed_process_leaves_the_folder_whole_or_absent(times: int, source: Path, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_the_folder_whole_or_absent(
+    times: int, server: ForkServerContext, source: Path, tmp_path: Path
+) -> None:
     extend(source, tmp_path / "meant", copy=True)
     meant, before = contents(tmp_path / "meant"), digest(source)
-    timed, begun = start(source, tmp_path / "timed", "copy"), time.monotonic()
-    let_go(timed)
-    steps, _ = timed.communicate()
+    timed, begun = Child.start(server, source, tmp_path / "timed", copy=True), time.monotonic()
+    timed.let_go()
+    steps = timed.ended()
+    assert isinstance(steps, int), steps
     whole = time.monotonic() - begun
     out, chance, half_done = tmp_path / "out", random.Random(0), 0
     for number in range(times):
         by_itself = number % 2 == 0  # before a random step of its work; else from outside, after a random time
-        child = start(source, out, "copy", "force", last=chance.randint(1, int(steps)) if by_itself else 0)
-        let_go(child)
+        last = chance.randint(1, steps) if by_itself else 0
+        child = Child.start(server, source, out, last, copy=True, force=True)
+        child.let_go()
         if not by_itself:
             time.sleep(chance.uniform(0, whole))
-            child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert child.returncode == -signal.SIGKILL or not by_itself
+            child.process.kill()
+        assert child.ended() is None or not by_itself
         half_done += (tmp_path / LEFT_OVER).exists()
         assert not out.exists() or contents(out) == meant
         assert digest(source) == before
@@ -95,16 +109,18 @@ def test_a_killed_process_leaves_the_folder_whole_or_absent(times: int, source: 
     assert not (tmp_path / LEFT_OVER).exists()
 
 
-def test_of_two_processes_one_wins_and_the_other_says_why(source: Path, tmp_path: Path) -> None:
+def test_of_two_processes_one_wins_and_the_other_says_why(
+    server: ForkServerContext, source: Path, tmp_path: Path
+) -> None:
     told = []
     for number in range(4):
         out = tmp_path / f"out-{number}"
-        children = [start(source, out, "copy") for _ in range(2)]
+        children = [Child.start(server, source, out, copy=True) for _ in range(2)]
         for child in children:
-            let_go(child)
-        complaints = [finish(child) for child in children]
-        assert complaints.count("") == 1, complaints
-        told.append(max(complaints))
+            child.let_go()
+        complaints = [said for child in children if isinstance(said := child.ended(), str)]
+        assert len(complaints) == 1, complaints
+        told += complaints
         assert set(contents(out)) > set(NAMES)
     assert all("another process is writing" in one or "exists: choose another name" in one for one in told), told
 
@@ -150,10 +166,10 @@ def test_an_exception_leaves_nothing(error: BaseException, source: Path, tmp_pat
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_a_full_disk_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    child = start(source, tmp_path / "out", "copy", limit=2**19)  # less than one shard
-    let_go(child)
-    assert "File too large" in finish(child)
+def test_a_full_disk_leaves_nothing(server: ForkServerContext, source: Path, tmp_path: Path) -> None:
+    child = Child.start(server, source, tmp_path / "out", limit=2**19, copy=True)  # less than one shard
+    child.let_go()
+    assert "File too large" in str(child.ended())
     assert os.listdir(tmp_path) == ["source"]
 
 
