@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+LONGEST = 2**24
+"""Tokens: no checkpoint is said to read more than 10 million, and a text that long takes minutes to make."""
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -58,6 +61,11 @@ def _parse_length(part: str, text: str) -> int:
     if match is None:
         raise ValueError(f"cannot read {part!r} in lengths {text!r}: write token counts such as 1k,2k,4k (k = 1024)")
     length = int(match[1]) * (1024 if match[2] else 1)
+    if length > LONGEST:
+        raise ValueError(
+            f"a length of {part.strip()} tokens in {text!r} is beyond {short(LONGEST)}, more than any checkpoint "
+            "is made for: ask for less"
+        )
     if length < 2:
         raise ValueError(f"a length must be at least 2 tokens, got {part!r} in {text!r}")
     return length

@@ -33,18 +33,20 @@ def run_job(job: Job, out: Console, err: Console) -> None:
     Raises:
         SystemExit: Ctrl-C; what was computed is kept.
     """
-    if job.backend == "vllm":
-        require_lm_eval()
-        from rope_scaling.eval.serving.job import run_served
+    place = Place.of(job.output) if job.output else None
+    before = place.kept() if place else 0
+    try:
+        if job.backend == "vllm":
+            require_lm_eval()
+            from rope_scaling.eval.serving.job import run_served
 
-        try:
             run_served(job, out, err)
-        except KeyboardInterrupt:
-            _stop(Place.of(job.output) if job.output else None, err)
-        return
-    processes = join_processes()
-    with processes.first_speaks():
-        _run_part(job, processes, out, err)
+        else:
+            processes = join_processes()
+            with processes.first_speaks():
+                _run_part(job, processes, out, err)
+    except KeyboardInterrupt:
+        _stop(job, place, before, err)
 
 
 def _run_part(job: Job, processes: Processes, out: Console, err: Console) -> None:
@@ -55,12 +57,16 @@ def _run_part(job: Job, processes: Processes, out: Console, err: Console) -> Non
     model, tokenizer = load(job.checkpoint, job.dtype, place_for(job.device, processes))
     head = processes.from_first(head_of(job, _checkpoint(job, model)))
     record = RunRecord(head, place if processes.is_first else None, earlier)
-    try:
-        with Answers(place.answers if place else None, processes) as answers, shown(err, processes.count) as meter:
-            keeping = Keeping(answers, record.head["checkpoint"]["fingerprint"], tokenizer_key(tokenizer), meter)
-            tables = measure(job, model, tokenizer, reading, record, keeping)
-    except KeyboardInterrupt:
-        _stop(place, err)
+    folder = place.answers if place else None
+
+    def start() -> None:
+        if place and job.force and processes.is_first:
+            place.clear()
+        processes.gather(None)  # none of them writes before all is cleared
+
+    with Answers(folder, processes, anew=job.force) as answers, shown(err, processes.count) as meter:
+        keeping = Keeping(answers, record.head["checkpoint"]["fingerprint"], tokenizer_key(tokenizer), meter)
+        tables = measure(job, model, tokenizer, reading, record, keeping, start)
     for table in tables:
         table(out)
     if place:
@@ -94,9 +100,24 @@ def _checkpoint(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def _stop(place: Place | None, err: Console) -> NoReturn:
-    """End after Ctrl-C, with a line on how to go on."""
-    kept = f"every finished answer lies in {place.answers}, and the same command goes on from there" if place else ""
-    told = f"stopped; {kept or 'nothing is kept without --output RUN'}"
-    err.print(told, soft_wrap=True, highlight=False, markup=False)
+def _stop(job: Job, place: Place | None, before: int, err: Console) -> NoReturn:
+    """End after Ctrl-C, with a line on how to go on.
+
+    Args:
+        job: that was stopped.
+        place: where it keeps what it computes.
+        before: bytes of answers that lay there when it began.
+        err: told.
+    """
+    kept = place.kept() if place else 0
+    if place is None:
+        told = "nothing is kept without --output RUN"
+    elif not kept:
+        told = "nothing was computed yet, the same command begins again"
+    elif job.force and kept == before:
+        told = f"nothing was computed yet, and the run in {place.answers} is as it was"
+    else:
+        command = "the same command without --force" if job.force else "the same command"
+        told = f"every finished answer lies in {place.answers}, and {command} goes on from there"
+    err.print(f"stopped; {told}", soft_wrap=True, highlight=False, markup=False)
     raise SystemExit(STOPPED) from None

@@ -85,6 +85,7 @@ def _row(row: Row) -> dict[str, Any]:
         "scheme_a": row.scheme_a,
         "scheme_b": row.scheme_b,
         "pairs": row.pairs,
+        "blocks": row.blocks,
         "left_out_a": row.left_out[0],
         "left_out_b": row.left_out[1],
         "unit": "nats per token" if row.nats else "share",

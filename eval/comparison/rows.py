@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rope_scaling.eval.bins import Bin, short
 from rope_scaling.eval.comparison.texts import text_blocks
 from rope_scaling.eval.report.asked import Answer, Asked, Task
-from rope_scaling.eval.report.pairs import Outcome, Pair, difference, outcome, pair
+from rope_scaling.eval.report.pairs import Outcome, Pair, blocks, by_blocks, difference, outcome, pair
 from rope_scaling.eval.report.record import Record
 from rope_scaling.eval.stats import PairedDifference, holm, paired_blocks
 from rope_scaling.eval.verdict import LEAST_BLOCKS
@@ -34,6 +34,7 @@ class Row:
         p_value: corrected by Holm for all rows.
         outcome: what B is against A.
         left_out: questions of A and of B that the other was not asked.
+        blocks: of tokens that scores and difference are means of; None where they are of whole questions.
     """
 
     what: str
@@ -48,6 +49,7 @@ class Row:
     p_value: float | None = None
     outcome: Outcome = "undecided"
     left_out: tuple[int, int] = (0, 0)
+    blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def _text_rows(first: Record, second: Record, scheme_a: str, scheme_b: str) -> I
             *(TEXT, Bin(start, stop).label, scheme_a, scheme_b, ours.numel()),
             *(ours.mean().item(), theirs.mean().item(), True),
             paired_blocks(theirs, ours) if paired else None,
+            blocks=ours.numel(),
         )
 
 
@@ -134,12 +137,17 @@ def _lengths(task: Task, asked: Asked, others: Asked) -> Iterator[Row | str]:
 
 def _task_row(task: Task, asked: Asked, others: Asked, length: int, pairs: Sequence[Pair]) -> Row:
     """Compare at one length; B comes first in each pair, for the difference is B minus A."""
+    ours, theirs, paired = _scores([one for _, one in pairs]), _scores([one for one, _ in pairs]), None
+    if not task.higher_is_better and by_blocks(pairs):
+        ours, theirs = blocks(one for _, one in pairs), blocks(one for one, _ in pairs)
+        paired = len(ours)
     return Row(
         *(task.name, short(length), asked.scheme, others.scheme, len(pairs)),
-        *(_mean([one for _, one in pairs]), _mean([one for one, _ in pairs])),
+        *(math.fsum(ours) / len(ours), math.fsum(theirs) / len(theirs)),
         not task.higher_is_better,
         difference(pairs, task.higher_is_better),
         left_out=(_at(asked, length) - len(pairs), _at(others, length) - len(pairs)),
+        blocks=paired,
     )
 
 
@@ -147,5 +155,5 @@ def _at(asked: Asked, length: int) -> int:
     return sum(answer.length == length for answer in asked.answers)
 
 
-def _mean(answers: Sequence[Answer]) -> float:
-    return math.fsum(answer.score for answer in answers) / len(answers)
+def _scores(answers: Sequence[Answer]) -> list[float]:
+    return [answer.score for answer in answers]

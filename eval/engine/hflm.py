@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
 from lm_eval import utils
+from torch import Tensor
 from tqdm import tqdm
+from transformers import LogitsProcessorList
 
 from rope_scaling.eval.engine.answering import Question, answer, answerable, question
 from rope_scaling.eval.engine.divided import DividedHFLM
 from rope_scaling.eval.engine.engine import Engine, EngineOptions
+from rope_scaling.eval.engine.finite import FiniteLogits
 from rope_scaling.eval.engine.lengths import by_scale, frozen_length
 from rope_scaling.eval.engine.rows import Row, Tokens, rows_to_score
 from rope_scaling.eval.engine.schedule import BatchRule
@@ -50,6 +54,7 @@ class EngineHFLM(DividedHFLM):
     ) -> None:
         self.engine_options = EngineOptions(chunk, cache_gb)
         self.truncation_policy = Truncation(allow_truncation)
+        self._heard: dict[tuple[str, str], list[float]] | None = None
         super().__init__(*args, **options)
 
     @cached_property
@@ -61,6 +66,15 @@ class EngineHFLM(DividedHFLM):
         elif not engine.abilities.sharing:
             log.warning("rope-hf reads shared prefixes anew for every request: %s", engine.abilities.why_not)
         return engine
+
+    @contextmanager
+    def listening(self) -> Iterator[dict[tuple[str, str], list[float]]]:
+        """Gather the log-likelihood of each token that the engine scores meanwhile, by context and continuation."""
+        before, self._heard = self._heard, {}
+        try:
+            yield self._heard
+        finally:
+            self._heard = before
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihoods of whole texts, by HFLM's own disjoint windows, all of them in one go."""
@@ -83,6 +97,21 @@ class EngineHFLM(DividedHFLM):
 
         texts = self._divided([one.ids for one in asked], answers, [one.budget for one in asked])
         return [texts[number] for number in range(len(asked))]
+
+    def _model_generate(self, *args: Any, **options: Any) -> Tensor:
+        """HFLM's `generate()`, refused where the model's logits are not numbers: token 0 would be told, and scored 0.
+
+        Raises:
+            ValueError: They are not.
+        """
+        watch = FiniteLogits()
+        try:
+            tokens: Tensor = super()._model_generate(*args, **options, logits_processor=LogitsProcessorList([watch]))
+        except RuntimeError:  # sampling from what is no distribution
+            watch.check()
+            raise
+        watch.check()
+        return tokens
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
@@ -118,8 +147,12 @@ class EngineHFLM(DividedHFLM):
                     self.cache_hook.add_partial("loglikelihood", requests[number][0], (value, greedy))
                 bar.update(1)
 
+            def heard(number: int, tokens: list[float]) -> None:
+                if self._heard is not None and requests[number][0] is not None:
+                    self._heard[requests[number][0]] = tokens
+
             def use(trunk: Trunk, batch: list[Row]) -> None:
-                score_batch(self.engine.reader, trunk, batch, done, self.softmax_dtype or torch.float32)
+                score_batch(self.engine.reader, trunk, batch, done, self.softmax_dtype or torch.float32, heard)
 
             rows = rows_to_score([(context, continuation) for _, context, continuation in requests], self.max_length)
             self.engine.run(rows, self.batch_rule, use)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from rope_scaling.eval.engine.finite import not_finite
 from rope_scaling.eval.engine.reader import Reader
 from rope_scaling.eval.engine.rows import Row, Tokens
 from rope_scaling.eval.engine.trunk import Trunk
@@ -19,18 +20,25 @@ SLICE_BYTES = 2**24
 """The float32 logits that are looked at together: they are copied, and their exponentials too."""
 
 Done = Callable[[int, float, bool], None]  # request, log-likelihood, whether greedy decoding would say the same
+Heard = Callable[[int, list[float]], None]  # request, log-likelihood of each of its tokens
 
 
 @dataclass
 class _Sum:
-    """A continuation's log-likelihood so far."""
+    """A continuation's log-likelihood so far, and that of each token."""
 
     log_likelihood: float = 0.0
     greedy: bool = True
+    tokens: list[float] = field(default_factory=list)
 
 
 def score_batch(
-    reader: Reader, trunk: Trunk, rows: Sequence[Row], done: Done, dtype: torch.dtype = torch.float32
+    reader: Reader,
+    trunk: Trunk,
+    rows: Sequence[Row],
+    done: Done,
+    dtype: torch.dtype = torch.float32,
+    heard: Heard | None = None,
 ) -> None:
     """Score rows that begin with the trunk's prefix, side by side.
 
@@ -40,6 +48,7 @@ def score_batch(
         rows: what to read.
         done: told of each request.
         dtype: of the log-softmax.
+        heard: told of the tokens of each request, if anyone wants to know.
     """
     start = len(trunk.ids)
     sums = {want.request: _Sum() for row in rows for want in row.wants}
@@ -54,8 +63,10 @@ def score_batch(
                 _add(sums, logits, rows, start + high - keep, dtype)
     for request, scored in sums.items():
         if math.isnan(scored.log_likelihood):
-            raise ValueError("the model's output is not a number: try a wider dtype, such as dtype=float32")
+            raise not_finite()
         done(request, scored.log_likelihood, scored.greedy)
+        if heard is not None:
+            heard(request, scored.tokens)
 
 
 def _passes(reader: Reader, texts: int, wanted: int, width: int) -> Iterator[tuple[int, int]]:
@@ -78,6 +89,7 @@ def _add(sums: dict[int, _Sum], logits: Tensor, rows: Sequence[Row], start: int,
     values, same = (torch.cat(part).tolist() for part in zip(*found, strict=True))
     for (*_, request), value, greedy in zip(where, values, same, strict=True):
         sums[request].log_likelihood += value
+        sums[request].tokens.append(value)
         sums[request].greedy &= greedy
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_MOST = 2**53  # beyond it counts are no floats any more
 REMEDY = "run `rope-scaling eval` again, or restore the file"
 
 
@@ -79,8 +80,8 @@ class Part:
     def count(self, key: str, least: int = 0) -> int:
         """Return a whole number that is not below `least`."""
         value = self._get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.broken(f"has {key!r} = {value!r}, which is no count from {least} up")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MOST:
+            raise self.broken(f"has {key!r} = {value!r:.40}, which is no count from {least} up")
         return value
 
     def part(self, key: str) -> Part:

@@ -9,6 +9,7 @@ from rope_scaling.eval.runner.entries import Entry, entry, scores
 from rope_scaling.eval.runner.sources import Source
 from rope_scaling.eval.runner.stopping import FIRST, more, standard_error
 from rope_scaling.eval.runner.stored import StoredLM
+from rope_scaling.eval.verdict import block_means
 
 Samples = list[dict[str, Any]]
 
@@ -20,6 +21,8 @@ def ask(lm: StoredLM, source: Source) -> Entry:
     kind = "generate_until" if isinstance(samples[0]["resps"][0][0], str) else "loglikelihood"
     lost = {name: count - before.get(name, 0) for name, count in lm.model.truncated.items()}
     found = entry(samples, kind, {name: count for name, count in lost.items() if count})
+    for answer in found["answers"]:
+        answer |= _blocks(lm, answer["key"])
     seconds = lm.answers.seconds(lm.key, (answer["key"] for answer in found["answers"]))
     return found | {"seconds": round(seconds, 2)}
 
@@ -29,6 +32,13 @@ def first_round(source: Source) -> dict[int, int]:
     grid = source.grid
     number = grid.samples if grid.target is None else min(FIRST, grid.samples)
     return dict.fromkeys(grid.lengths, number)
+
+
+def _blocks(lm: StoredLM, question: str) -> dict[str, list[float]]:
+    """Return what the record says of a text's blocks of tokens; nothing of a short one, or of one not told by token."""
+    nll = lm.answers.nll(lm.key, question)
+    means = [] if nll is None else block_means(nll).tolist()
+    return {"block_nll": [round(value, 6) for value in means]} if means else {}
 
 
 def _rounds(lm: StoredLM, source: Source) -> Samples:

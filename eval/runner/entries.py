@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from rope_scaling.eval.engine.finite import not_finite
 from rope_scaling.eval.runner.questions import document_length
 from rope_scaling.eval.store.keys import question_key
 
@@ -65,7 +66,7 @@ def _answer(sample: Mapping[str, Any], kind: str) -> dict[str, Any]:
     document = sample["doc"]
     score, tokens = _score(sample)
     if not math.isfinite(score):
-        raise ValueError(f"an answer scored {score}: the model's output is not finite, try a wider --dtype, as float32")
+        raise not_finite()
     return {
         "key": question_key(kind, sample["arguments"]),
         "length": document_length(document),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 from rope_scaling.eval.runner.meter import Meter
 from rope_scaling.eval.store.answers import Answers
 from rope_scaling.eval.store.keys import digest, identity, text_key
+from rope_scaling.eval.store.numbers import packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,27 @@ class Keeping:
         if missing:
             start = time.perf_counter()
             found = score(texts[missing])
-            kept = {keys[number]: _packed(row) for number, row in zip(missing, found, strict=True)}
+            kept = {keys[number]: packed(row) for number, row in zip(missing, found, strict=True)}
             self.answers.add(whose, kept, time.perf_counter() - start)
-        rows = [_unpacked(self.answers.get(owner, key)) for key in keys]
+        count = _scored(texts, how)
+        rows = [self._read(owner, key, count) for key in keys]
         return torch.stack(rows), self.answers.seconds(owner, keys)
+
+    def _read(self, owner: str, key: str, count: int) -> Tensor:
+        """Return the scores of a text.
+
+        Raises:
+            ValueError: What is kept is something else.
+        """
+        kept = self.answers.get(owner, key)
+        try:
+            numbers = unpacked(kept) if isinstance(kept, str) else torch.empty(0)
+            why = f"{len(numbers)} numbers instead of {count}"
+        except ValueError as error:
+            numbers, why = torch.empty(0), str(error)
+        if len(numbers) != count:
+            raise self.answers.broken(owner, key, f"'answers' has {key!r} that holds no scores of its text ({why})")
+        return numbers
 
 
 class OwnPart:
@@ -89,13 +106,9 @@ class OwnPart:
         self._loads[owner] += tokens * self.keeping.missing(model, texts, how)
         if owner == self.keeping.answers.processes.index:
             return self.keeping.nll(model, texts, how, tokens, score)
-        return torch.zeros(len(texts), texts.shape[-1] - how.get("window", 1)), 0.0
+        return torch.zeros(len(texts), _scored(texts, how)), 0.0
 
 
-def _packed(nll: Tensor) -> str:
-    """Return float32 numbers as text, every bit of them."""
-    return base64.b64encode(nll.float().numpy().astype("<f4").tobytes()).decode()
-
-
-def _unpacked(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32).clone()
+def _scored(texts: Tensor, how: Mapping[str, Any]) -> int:
+    """Return how many tokens of each text are scored: those of `window` past its length, else all after the first."""
+    return int(texts.shape[-1] - how.get("window", 1))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rope_scaling.eval.bins import bins
 from rope_scaling.eval.compare import Plan
 from rope_scaling.eval.evaluator import DEPTHS, require_lm_eval
+from rope_scaling.eval.memory import refuse_beyond_memory
 from rope_scaling.eval.retrieval import print_passkey, run_passkey
 from rope_scaling.eval.runner.keeping import Keeping
 from rope_scaling.eval.runner.meter import Meter
@@ -28,18 +29,29 @@ if TYPE_CHECKING:
 
 
 def measure(
-    job: Job, model: Any, tokenizer: Any, reading: Reading | None, record: RunRecord, keeping: Keeping
+    job: Job,
+    model: Any,
+    tokenizer: Any,
+    reading: Reading | None,
+    record: RunRecord,
+    keeping: Keeping,
+    start: Callable[[], None] = lambda: None,
 ) -> list[Callable[[Console], None]]:
-    """Ask everything; return what prints the tables. What can be refused is refused before anything is computed."""
+    """Ask everything; return what prints the tables.
+
+    What can be refused is refused before anything is computed, or changed on the disk: `start` is called between.
+    """
     meter, plan = keeping.meter, job.plan
+    refuse_beyond_memory(model, [*job.lengths, *job.passkey, *(job.tasks.lengths if job.tasks else ())])
     texts = None if reading is None else tokenized(reading, model, tokenizer, plan, record)
     asked = [] if job.tasks is None else _asked(job.tasks, tokenizer, record, meter)
     if job.passkey:
-        record.refuse_other_passkeys(job.passkey, job.samples * len(DEPTHS))
+        _check_passkeys(job, tokenizer, record)
     meter.expect(expected_reads(texts) if texts else 0)
     meter.expect(len(plan.schemes) * len(DEPTHS) * job.samples * sum(job.passkey))
     work = _expected(asked, meter)
     meter.expect(len(plan.schemes) * sum(work.values()))
+    start()
     tables: list[Callable[[Console], None]] = []
     if texts:
         rows = score_texts(texts, model, keeping, record)
@@ -50,6 +62,15 @@ def measure(
     if work:
         tables.append(_ask(model, tokenizer, plan, work, record, keeping))
     return tables
+
+
+def _check_passkeys(job: Job, tokenizer: Any, record: RunRecord) -> None:
+    """Raise what keeps passkeys from being asked: no lm-eval, a length that is too short, others in the run."""
+    require_lm_eval()
+    from rope_scaling.eval.tasks.passkey.task import passkey_dataset
+
+    record.refuse_other_passkeys(job.passkey, job.samples * len(DEPTHS))
+    passkey_dataset(tokenizer, job.passkey, DEPTHS[:1], 1, 0)
 
 
 def _asked(grid: Grid, tokenizer: Any, record: RunRecord, meter: Meter) -> list[Source]:

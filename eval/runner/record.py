@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rope_scaling.eval.results import peak_memory, versions
+from rope_scaling.eval.runner.earlier import check_earlier
 from rope_scaling.eval.runner.entries import Entry, merged
 from rope_scaling.eval.runner.job import Job
 from rope_scaling.eval.store.place import FORMAT, KIND, Place
@@ -58,6 +59,8 @@ class RunRecord:
 
     def __init__(self, head: Record, place: Place | None = None, earlier: Record | None = None) -> None:
         self.head, self.place = head, place
+        if earlier is not None and place is not None:
+            check_earlier(earlier, place.record)
         self.value = self._joined(earlier)
 
     def add_entry(self, task: str, meaning: Mapping[str, Any], scheme: str, entry: Entry) -> None:
@@ -65,7 +68,7 @@ class RunRecord:
         with self._latest() as value:
             self.refuse_other_task(task, meaning)
             tasks = value.setdefault("tasks", {})
-            schemes = tasks.setdefault(task, {**meaning, "schemes": {}})["schemes"]
+            schemes: dict[str, Entry] = tasks.setdefault(task, {**meaning, "schemes": {}})["schemes"]
             schemes[scheme] = merged(schemes[scheme], entry) if scheme in schemes else entry
 
     def add_rows(self, part: Mapping[str, Any]) -> None:
@@ -84,8 +87,13 @@ class RunRecord:
     def refuse_other_task(self, task: str, meaning: Mapping[str, Any]) -> None:
         """Raise ValueError where the run asked this task otherwise: its questions would be told as one."""
         known = self.value.get("tasks", {}).get(task, {})
-        if known and known["options"] != meaning["options"]:
+        if not known:
+            return
+        if not same_options(known["options"], meaning["options"]):
             raise self._refusal(f"{task} with {known['options']}, this asks it with {meaning['options']}")
+        for key in meaning.keys() - {"options"}:
+            if key not in known or known[key] != meaning[key]:
+                raise self._refusal(f"{task} with {key} = {known.get(key, 'nothing')}, here it is {meaning[key]}")
 
     def refuse_other_ranges(self, task: str, lengths: Sequence[int]) -> None:
         """Raise ValueError where a length would stand for other positions than in the run; more may follow its last."""
@@ -120,7 +128,10 @@ class RunRecord:
             yield self.value
             return
         with self.place.lock():
-            self.value = self._joined(self.place.read())
+            earlier = self.place.read()
+            if earlier is not None:
+                check_earlier(earlier, self.place.record)
+            self.value = self._joined(earlier)
             yield self.value
             self.value["peak_rss_bytes"] = peak_memory()
             self.place.write(self.value)
@@ -144,6 +155,15 @@ class RunRecord:
     def _refusal(self, what: str) -> ValueError:
         name = self.place.record if self.place else "this run"
         return ValueError(f"{name} holds {what}: choose another --output, or start this one over with --force")
+
+
+def same_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether both ask the same questions: a text is what it holds; of older runs its path alone is known."""
+    told, text = before.get("text"), now.get("text")
+    if isinstance(text, Mapping):
+        text = text["sha256"] if isinstance(told, Mapping) else text["path"]
+        told = told.get("sha256") if isinstance(told, Mapping) else told
+    return bool(told == text and {**before, "text": None} == {**now, "text": None})
 
 
 def _said(record: Record, part: str, key: str) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -12,9 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from rope_scaling.eval.runner.grid import Grid
 from rope_scaling.eval.tasks.common.generated import CHOICES
-from rope_scaling.eval.tasks.configs import rope_config, rope_names, rope_rows
+from rope_scaling.eval.tasks.common.haystack import text_sha256
+from rope_scaling.eval.tasks.configs import rope_config, rope_names, rope_options, rope_rows
 from rope_scaling.eval.tasks.ruler.generate import NAMES
-from rope_scaling.eval.tasks.ruler.task import QA, ruler_config, ruler_names, ruler_rows
+from rope_scaling.eval.tasks.ruler.task import OWN, QA, ruler_config, ruler_names, ruler_rows
 
 LIKE_RULER = ("rope_vt", "rope_cwe", "rope_fwe")
 """Of ours, those that are RULER's tasks in all but the wording."""
@@ -64,7 +66,7 @@ class Source:
             "higher_is_better": not self.scored,
             "threshold": None if self.scored else threshold,
             "chance": None if self.scored else 1 / CHOICES if self.name.endswith("_mc") else 0,
-            "options": {"seed": self.grid.seed, **self.grid.options},
+            "options": {"seed": self.grid.seed, **self.grid.options, **self._text},
         }
 
     def rows(self, samples: Mapping[int, int]) -> Rows:
@@ -72,8 +74,13 @@ class Source:
 
         Args:
             samples: for each length; where texts are scored all lengths belong together, and the most counts.
+
+        Raises:
+            ValueError: The text is another than it was: schemes would be asked different questions.
         """
         grid = self.grid
+        if self._text and text_sha256(grid.options["text"]) != self._text["text"]["sha256"]:
+            raise ValueError(f"{grid.options['text']} was changed while it was asked about: give the command again")
         more = {"depths": grid.depths, "seed": grid.seed, **grid.options}
         most = None if grid.limit is None else grid.limit // len(grid.lengths)
         if self.scored:
@@ -81,6 +88,12 @@ class Source:
             return rope_rows(self.name, self.tokenizer, list(samples), min(texts, most or texts), **more)
         by_length = [self._of_length(length, number, more)[:most] for length, number in samples.items()]
         return [row for turn in zip_longest(*by_length) for row in turn if row is not None]
+
+    @cached_property
+    def _text(self) -> dict[str, Any]:
+        """What the record says of the text that questions are made from: the same one may lie elsewhere later."""
+        path = self.grid.options.get("text")
+        return {} if path is None else {"text": {"path": path, "sha256": text_sha256(path)}}
 
     def config(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return lm-eval's configuration of the task with these documents."""
@@ -103,7 +116,32 @@ def sources(grid: Grid, tokenizer: PreTrainedTokenizerBase) -> list[Source]:
     for name in rulers:
         _refuse_others(name)
     names = [*rope_names(ours), *(ruler_names(rulers, grid.options.get("text")) if rulers else [])]
+    _refuse_untaken(grid.options, {name: _taken(name) for name in names})
     return [Source(name, grid, tokenizer) for name in names]
+
+
+def _taken(name: str) -> tuple[str, ...]:
+    """Return what `--metadata` may set for a task."""
+    if name.startswith("rope_"):
+        return tuple(rope_options(name))
+    return ("text",) if name.endswith(OWN) else ()
+
+
+def _refuse_untaken(options: Iterable[str], taken: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError for an option that none of the tasks takes."""
+    known = {option: [name for name, own in taken.items() if option in own] for own in taken.values() for option in own}
+    for option in options:
+        if option in known:
+            continue
+        close = difflib.get_close_matches(option, known, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else "."
+        told = "; ".join(f"{one} ({_some(names)})" for one, names in known.items()) or "nothing beside the grid"
+        raise ValueError(f"--metadata {option!r} is for none of the tasks that are asked{hint} They take {told}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return a few names, and how many more there are."""
+    return ", ".join([*names[:3], *([f"{len(names) - 3} more"] if len(names) > 3 else [])])
 
 
 def _refuse_others(name: str) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from rope_scaling.eval.engine.finite import not_finite
 from rope_scaling.eval.processes import Processes, deal
 from rope_scaling.eval.runner.meter import Meter
 from rope_scaling.eval.runner.questions import Question, questions, units
 from rope_scaling.eval.store.answers import Answers
+from rope_scaling.eval.store.kept import fits
 from rope_scaling.eval.store.keys import digest
+from rope_scaling.eval.store.numbers import packed
+from rope_scaling.eval.verdict import BLOCK
 
 if TYPE_CHECKING:
     from rope_scaling.eval.lm import RopeHFLM
@@ -69,9 +76,21 @@ class StoredLM(LM):  # type: ignore[misc]  # see above
         self.answers.exchange()
         for unit in asked:
             for question in unit:
-                answers = self.answers.get(self.key, question.key)
+                answers = self._kept(kind, question)
                 found |= {id(request): one for request, one in zip(question.requests, answers, strict=True)}
         return [found[id(request)] for request in requests]
+
+    def _kept(self, kind: str, question: Question) -> Sequence[Any]:
+        """Return the answers that are in the store.
+
+        Raises:
+            ValueError: They are to no such question.
+        """
+        answers: Sequence[Any] = self.answers.get(self.key, question.key)
+        if not fits(kind, answers, len(question.requests)):
+            told = f"'answers' has {question.key!r} = {str(answers)[:60]}, which is no answer to its question"
+            raise self.answers.broken(self.key, question.key, told)
+        return answers
 
     def _own(self, asked: Sequence[Sequence[Question]]) -> list[Sequence[Question]]:
         """Return the units that this process answers, and those that nobody need answer."""
@@ -94,10 +113,12 @@ class StoredLM(LM):  # type: ignore[misc]  # see above
             return
         start = time.perf_counter()
         requests = [request for question in missing for request in question.requests]
-        answers = iter(getattr(self.model, kind)(requests, disable_tqdm=True))
+        listening: AbstractContextManager[Any] = getattr(self.model, "listening", lambda: nullcontext({}))()
+        with listening as heard:
+            answers = iter(getattr(self.model, kind)(requests, disable_tqdm=True))
         kept = {question.key: [_plain(next(answers)) for _ in question.requests] for question in missing}
         _refuse_no_numbers(kept.values())
-        self.answers.add(self.identity, kept, time.perf_counter() - start)
+        self.answers.add(self.identity, kept, time.perf_counter() - start, _nll(missing, heard))
         self.meter.advance(self._tokens(missing), self.label)
 
     def _tokens(self, questions: Sequence[Question]) -> int:
@@ -122,15 +143,19 @@ class StoredLM(LM):  # type: ignore[misc]  # see above
         return self.model.device
 
 
+def _nll(asked: Iterable[Question], heard: Mapping[Any, Sequence[float]]) -> dict[str, str]:
+    """Return the nats of each token of those that are texts of a block at least, as far as the model told them."""
+    texts = {one.key: heard.get(one.requests[0].args) for one in asked if one.document.get("scored_tokens", 0) >= BLOCK}
+    return {key: packed(-torch.tensor(tokens)) for key, tokens in texts.items() if tokens}
+
+
 def _refuse_no_numbers(kept: Iterable[Sequence[Any]]) -> None:
     """Raise ValueError for log-likelihoods that are no numbers: the first of such choices would count as chosen."""
     for answers in kept:
         for answer in answers:
             value = answer[0] if isinstance(answer, list) else answer
             if isinstance(value, float) and math.isnan(value):
-                raise ValueError(
-                    "a log-likelihood is nan: the model's output is not finite, try a wider --dtype, as float32"
-                )
+                raise not_finite()
 
 
 def _plain(answer: Any) -> Any:

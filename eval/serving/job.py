@@ -59,9 +59,11 @@ def run_served(job: Job, out: Console, err: Console) -> None:
     def done(task: Task, scheme: str, entry: Entry) -> None:
         record.add_entry(task.name, task.meaning(), scheme, entry)
 
-    with Answers(place.answers if place else None) as answers, shown(err) as meter:
+    with Answers(place.answers if place else None, anew=job.force) as answers, shown(err) as meter:
         work = {task: expected_tokens(task, meter) for task in tasks}
         meter.expect(len(servings) * sum(work.values()))
+        if place and job.force:
+            place.clear()
         run_servings(servings, work, answers, meter, done)
     print_tasks(out, {task.name: record.value["tasks"][task.name] for task in tasks})
     if place:

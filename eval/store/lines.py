@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,14 +16,19 @@ PATTERN = "answers*.jsonl"
 
 def read_lines(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of all files; what a writer left half-written, or a disk damaged, counts as not written."""
+    return (value for _, value in placed_lines(folder))
+
+
+def placed_lines(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what `read_lines` does, each object after the place where it stands."""
     for path in sorted(folder.glob(PATTERN)):
-        for line in path.read_bytes().split(b"\n")[:-1]:  # what no line end follows is not whole
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):  # what no line end follows is not whole
             try:
                 value = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict):
-                yield value
+                yield f"{path}, line {number}", value
 
 
 class Lines:
@@ -32,15 +37,28 @@ class Lines:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self.path = _claimed(folder)
-        self._file = self.path.open("ab")
-        _drop_torn_end(self.path, self._file)
+        self._file = self.path.open("ab", buffering=0)
+        _drop_torn_end(self.path, self._file.fileno())
 
     def append(self, value: dict[str, Any]) -> None:
-        """Write one line, and wait until it is on the disk."""
-        line = json.dumps(value, separators=(",", ":"))
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write one line, and wait until it is on the disk.
+
+        Raises:
+            OSError: It cannot be written; the file is as it was before.
+        """
+        line = json.dumps(value, separators=(",", ":")).encode() + b"\n"
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.truncate(self._file.fileno(), size)
+            raise OSError(
+                f"{self.path} cannot be written: {error.strerror or error}. Every answer before this one is kept: make "
+                "room and give the same command again"
+            ) from None
 
     def close(self) -> None:
         """Let others write the file."""
@@ -83,8 +101,8 @@ def _lock(path: Path) -> FileLock:
     return FileLock(path.with_name(f".{path.stem}.lock"))
 
 
-def _drop_torn_end(path: Path, file: BinaryIO) -> None:
+def _drop_torn_end(path: Path, file: int) -> None:
     """Cut what an earlier writer left without a line end; the next line would be glued to it."""
     whole = path.read_bytes().rfind(b"\n") + 1
     if whole < path.stat().st_size:
-        file.truncate(whole)
+        os.truncate(file, whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -14,9 +15,12 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import PreTrainedTokenizerBase
 
 from rope_scaling.eval.tasks.common.cache import cached, fingerprint
+from rope_scaling.eval.tasks.common.generated import Generated
 from rope_scaling.eval.tasks.common.parameters import DEPTHS, LENGTHS, SAMPLES, check_grid
 
 FOLDER = Path(__file__).resolve().parent
+
+_GRID = ("lengths", "depths", "samples", "seed", "first")
 
 Rows = list[dict[str, Any]]
 
@@ -51,6 +55,16 @@ def rope_names(names: Sequence[str]) -> list[str]:
         config = load_yaml(known[name], resolve_func=False)
         wanted |= dict.fromkeys(config["task"] if "group" in config else [name])
     return list(wanted)
+
+
+def rope_options(name: str) -> dict[str, Any]:
+    """Return what a task takes beside the grid, with what each is unless told."""
+    make = load_yaml(_known()[name])["custom_dataset"]
+    if isinstance(make, Generated):
+        return dict(make.options)
+    parameters = inspect.signature(make).parameters.values()
+    plain = [one for one in parameters if one.kind is not one.VAR_KEYWORD and one.name not in _GRID]
+    return {one.name: one.default for one in plain}
 
 
 def rope_config(name: str, documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def _samples(
 
     # a task and its `_mc` ask the same documents
     name = getattr(make, "name", None) or f"{make.__module__.split('.')[-2]}-{make.__name__}"
-    options = {key: value for key, value in given.items() if key != "tokenizer"}
+    options = {key: value for key, value in given.items() if key not in ("tokenizer", "text")}
     key = fingerprint(tokenizer, given.get("add_bos_token"), given.get("text"), name, list(lengths), options)
     title = f"{name}-{'-'.join(map(str, lengths))}-{given['seed']}"
     return cached(some, samples, folder="tasks", name=title[:100], key=key)

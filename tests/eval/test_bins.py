@@ -42,3 +42,10 @@ def test_scores_are_found_by_position() -> None:
     assert at(nll, 4, 8).tolist() == [4, 5, 6, 7]
     assert at(nll, 8).tolist() == [8, 9]
     assert perplexity(nll, 4, 6) == pytest.approx(math.exp(4.5))
+
+
+def test_a_length_beyond_reason_is_refused_and_long_contexts_are_not() -> None:
+    assert parse_lengths("128k,1024k,2048k,10240k") == (2**17, 2**20, 2**21, 10 * 2**20)
+    for text in ("999999999k", "4k,17000k", "16777217"):
+        with pytest.raises(ValueError, match=r"beyond 16384k, more than any checkpoint is made for: ask for less"):
+            parse_lengths(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def running_text(source: str | None, rng: random.Random) -> Haystack:
         source: a UTF-8 file; None is the text that the package carries.
         rng: chooses the sentence.
     """
-    words, starts = _words(str(source or EMBEDDED["macbeth"]))
+    words, starts = _words(read_text(str(source or EMBEDDED["macbeth"])))
     start = rng.choice(starts)
     return Haystack(lambda number: words[(start + number) % len(words)], ends=lambda word: word.endswith(_ENDS))
 
@@ -89,8 +90,15 @@ def read_text(source: str) -> str:
     return text
 
 
+def text_sha256(source: object) -> str:
+    """Return what tells the text of a file from any other, wherever it lies; ValueError where it is none."""
+    if not isinstance(source, str):
+        raise ValueError(f"text must name a readable UTF-8 file, got {source!r:.60}")
+    return hashlib.sha256(read_text(source).encode()).hexdigest()
+
+
 @functools.lru_cache(maxsize=4)
-def _words(source: str) -> tuple[list[str], list[int]]:
+def _words(text: str) -> tuple[list[str], list[int]]:
     """Return the words of a text, and the numbers of those that begin a sentence."""
-    words = read_text(source).split()
+    words = text.split()
     return words, [0, *(number for number, word in enumerate(words[:-1], 1) if word.endswith(_ENDS))]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from rope_scaling.eval.bins import LONGEST
+
 LENGTHS = (1024, 2048, 4096)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 2
@@ -23,6 +25,10 @@ def check_grid(lengths: Sequence[int], depths: Sequence[float], samples: int, se
     """Raise ValueError for the first of the four that makes no grid."""
     if not _is_list(lengths, int) or min(lengths) < 1:
         raise ValueError(f"lengths must be a list of token counts such as [1024, 2048], got {lengths!r}")
+    if max(lengths) > LONGEST:
+        raise ValueError(
+            f"lengths must be at most {LONGEST} tokens, more than any checkpoint is made for, got {lengths}"
+        )
     if len(set(lengths)) < len(lengths):
         raise ValueError(f"lengths must name each length once, got {lengths!r}")
     if not _is_list(depths, int, float) or not all(0 <= depth <= 1 for depth in depths):

@@ -31,7 +31,7 @@ class Stretch:
     def __init__(self, source: str | None, index: int, seed: int, count: Count) -> None:
         self.count = count
         self.source = str(source or EMBEDDED["macbeth"])
-        self.text, self._ends = _turned(self.source, (index * _GOLDEN + seed * _GOLDEN**3) % 1)
+        self.text, self._ends = _turned(read_text(self.source), (index * _GOLDEN + seed * _GOLDEN**3) % 1)
         self.tokens = count(self.text)
 
     def need(self, tokens: int) -> None:
@@ -69,9 +69,9 @@ class Stretch:
 
 
 @functools.lru_cache(maxsize=16)
-def _turned(source: str, share: float) -> tuple[str, tuple[int, ...]]:
+def _turned(text: str, share: float) -> tuple[str, tuple[int, ...]]:
     """Return the text from the line at that share of it on, and where its words end."""
-    text = read_text(source).strip() + "\n"
+    text = text.strip() + "\n"
     start = text.find("\n", int(share * len(text))) + 1 if share else 0
     turned = (text[start:] + text[:start]).lstrip()
     return turned, tuple(match.end() for match in re.finditer(r"\S+", turned))

@@ -26,17 +26,21 @@ STRIDE = 256  # as in the evaluations of PI and YaRN (arXiv 2306.15595, 2309.000
 Spans = Callable[[Stretch], Iterable[spans.Span]]
 
 
-def by_position(lengths: Sequence[int] = LENGTHS, **metadata: Any) -> dict[str, Dataset]:
+def by_position(lengths: Sequence[int] = LENGTHS, text: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return the documents of `rope_ppl`: each range of positions of each text, given all before it."""
-    return _dataset("rope_ppl", lambda stretch: spans.by_position(stretch, lengths), max, lengths, **metadata)
+    return _dataset("rope_ppl", lambda stretch: spans.by_position(stretch, lengths), max, lengths, text, **metadata)
 
 
-def by_length(lengths: Sequence[int] = LENGTHS, **metadata: Any) -> dict[str, Dataset]:
+def by_length(lengths: Sequence[int] = LENGTHS, text: str | None = None, **metadata: Any) -> dict[str, Dataset]:
     """Return the documents of `rope_ppl_length`: each text at each length, all of it scored."""
-    return _dataset("rope_ppl_length", lambda stretch: spans.by_length(stretch, lengths), max, lengths, **metadata)
+    return _dataset(
+        "rope_ppl_length", lambda stretch: spans.by_length(stretch, lengths), max, lengths, text, **metadata
+    )
 
 
-def by_stride(lengths: Sequence[int] = LENGTHS, stride: int = STRIDE, **metadata: Any) -> dict[str, Dataset]:
+def by_stride(
+    lengths: Sequence[int] = LENGTHS, stride: int = STRIDE, text: str | None = None, **metadata: Any
+) -> dict[str, Dataset]:
     """Return the documents of `rope_ppl_stride`: the last tokens of windows of each length."""
     check_number("stride", stride, 1)
 
@@ -44,12 +48,16 @@ def by_stride(lengths: Sequence[int] = LENGTHS, stride: int = STRIDE, **metadata
         return max(lengths) + (spans.WINDOWS - 1) * stride
 
     return _dataset(
-        "rope_ppl_stride", lambda stretch: spans.by_stride(stretch, lengths, stride), needed, lengths, **metadata
+        "rope_ppl_stride", lambda stretch: spans.by_stride(stretch, lengths, stride), needed, lengths, text, **metadata
     )
 
 
 def by_window(
-    lengths: Sequence[int] = LENGTHS, window: int | None = None, stride: int | None = None, **metadata: Any
+    lengths: Sequence[int] = LENGTHS,
+    window: int | None = None,
+    stride: int | None = None,
+    text: str | None = None,
+    **metadata: Any,
 ) -> dict[str, Dataset]:
     """Return the documents of `rope_ppl_window`: the tokens of `rope_ppl`, each given the last `window` only.
 
@@ -64,7 +72,8 @@ def by_window(
     step = max(window // 8, 1) if stride is None else stride
     check_number("stride", step, 1)
     return _dataset(
-        "rope_ppl_window", lambda stretch: spans.by_window(stretch, lengths, window, step), max, lengths, **metadata
+        *("rope_ppl_window", lambda stretch: spans.by_window(stretch, lengths, window, step), max, lengths, text),
+        **metadata,
     )
 
 
@@ -90,12 +99,12 @@ def _dataset(
     made: Spans,
     needed: Callable[[Sequence[int]], int],
     lengths: Sequence[int],
+    text: str | None,
     *,
     depths: Sequence[float] = DEPTHS,
     samples: int = SAMPLES,
     seed: int = 0,
     first: int = 0,
-    text: str | None = None,
     **metadata: Any,
 ) -> dict[str, Dataset]:
     """Return the spans of stretches of the text from number `first` up to `samples`, the first span of each first."""

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rope_scaling.cli import app
-from rope_scaling.eval.report import ReportJob, run_report
+from rope_scaling.eval.report.job import ReportJob, run_report
 from rope_scaling.eval.report.record import read_record
 from tests.eval.report.records import record, written
 from tests.eval.tiny import TRAINED, tiny_checkpoint

@@ -7,44 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from rope_scaling.cli import app
-from rope_scaling.eval import compare
 from rope_scaling.eval.embedded import EMBEDDED
 from rope_scaling.eval.lm import RopeHFLM
 from rope_scaling.eval.report.record import read_record
+from tests.eval.runner.calls import SCHEMES, TASKS, call, forbid_computing, record
 from tests.eval.tiny import tiny_checkpoint
-
-SCHEMES = ("--scheme", "none", "--scheme", "ntk:factor=32")
-TASKS = ("--tasks", "rope_passkey_mc,rope_ppl", "--lengths", "400,640", "--depths", "0,1", "--samples", "2")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
-
-
-def call(checkpoint: Path, output: Path | None, *arguments: object) -> Result:
-    where = [] if output is None else ["--output", output]
-    return CliRunner().invoke(app, [str(one) for one in ("eval", checkpoint, *arguments, *where)])
-
-
-def record(output: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads((output / "run.json" if output.is_dir() else output).read_text())
-    return read
-
-
-def forbid_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for method in ("loglikelihood", "generate_until"):
-        monkeypatch.setattr(RopeHFLM, method, lambda *_, **__: pytest.fail("computed again"))
-    for name in ("token_nll", "planned_nll", "window_nll"):
-        monkeypatch.setattr(compare, name, lambda *_, **__: pytest.fail("computed again"))
 
 
 def test_tasks_are_asked_and_told_on_the_terminal_and_in_a_record(checkpoint: Path, tmp_path: Path) -> None:

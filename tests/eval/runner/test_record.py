@@ -9,12 +9,14 @@ import pytest
 from rope_scaling.eval.runner.entries import cells, merged
 from rope_scaling.eval.runner.record import RunRecord
 from rope_scaling.eval.store.place import FORMAT, KIND, Place
+from tests.eval.report import records
 
 MEANING = {"metric": "acc", "higher_is_better": True, "threshold": "needle", "chance": 0, "options": {"seed": 0}}
 
 
 def head(command: str = "first", **changes: Any) -> dict[str, Any]:
-    checkpoint = {"fingerprint": "f", "dtype": "float32", "device": "cpu", "original_max_position_embeddings": 32}
+    checkpoint: Any = {"name": "tiny", "model_type": "llama", "fingerprint": "f", "dtype": "float32", "device": "cpu"}
+    checkpoint |= {"original_max_position_embeddings": 32}
     settings = {"on_scaled": None, "original_max_length": None}
     versions = {"rope-scaling": "1", "torch": "2", "transformers": "5"}
     parts: Any = {"checkpoint": checkpoint, "settings": settings, "versions": versions}
@@ -25,7 +27,11 @@ def head(command: str = "first", **changes: Any) -> dict[str, Any]:
 
 
 def answer(key: str, length: int = 8, depth: float | None = None, score: float = 1.0, index: int = 0) -> dict[str, Any]:
-    return {"key": key, "length": length, "depth": depth, "index": index, "score": score}
+    return {"key": key, "length": length, "depth": depth, "index": index, "score": score} | {
+        "prompt_end": "?",
+        "expected": ["7"],
+        "got": "7",
+    }
 
 
 def entry(*answers: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
@@ -34,11 +40,22 @@ def entry(*answers: dict[str, Any], seconds: float = 1.0) -> dict[str, Any]:
 
 
 def row(scheme: str) -> dict[str, Any]:
-    return {"scheme": scheme}
+    return records.row(scheme, records.base(), None, records.base())
 
 
 def text(*schemes: str, sha256: str = "s") -> dict[str, Any]:
-    return {"text": {"sha256": sha256}, "lengths": [8], "window": {"stride": 2}, "rows": [row(one) for one in schemes]}
+    about = {"text": {"sha256": sha256}, "lengths": list(records.EDGES), "window": {"stride": 2}}
+    return about | {"block": records.BLOCK, "rows": [row(one) for one in schemes]}
+
+
+def passkeys() -> dict[str, Any]:
+    told = [{"length": 8, "samples": 5, "accuracy": 1.0}]
+    return {"none": records.keys({8: 5}) | {"accuracy": told}}
+
+
+def begun(**changes: Any) -> dict[str, Any]:
+    """A record with something in it."""
+    return head(**changes) | {"passkey": passkeys()}
 
 
 def test_a_record_is_on_disk_after_every_part(tmp_path: Path) -> None:
@@ -47,11 +64,11 @@ def test_a_record_is_on_disk_after_every_part(tmp_path: Path) -> None:
     assert not place.record.exists()
     record.add_entry("rope_vt", MEANING, "none", entry(answer("a")))
     record.add_rows(text("none", "window"))
-    record.add_passkeys({"none": {"accuracy": []}})
+    record.add_passkeys(passkeys())
     written = json.loads(place.record.read_text())
     assert written == record.value
     assert written["tasks"]["rope_vt"] == {**MEANING, "schemes": {"none": entry(answer("a"))}}
-    assert (written["rows"], written["passkey"]) == ([row("none"), row("window")], {"none": {"accuracy": []}})
+    assert (written["rows"], written["passkey"]) == ([row("none"), row("window")], passkeys())
 
 
 def test_another_command_adds_to_what_is_there(tmp_path: Path) -> None:
@@ -112,11 +129,11 @@ def test_nats_of_texts_count_by_their_tokens() -> None:
 )
 def test_a_command_about_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=rf"run\.json {told}.*: choose another --output, or .* with --force"):
-        RunRecord(head(**changes), Place.of(tmp_path), head())
+        RunRecord(head(**changes), Place.of(tmp_path), begun())
 
 
 def test_which_gpu_it_was_does_not_matter(tmp_path: Path) -> None:
-    RunRecord(head(device="cuda:1"), Place.of(tmp_path), head(device="cuda:0"))
+    RunRecord(head(device="cuda:1"), Place.of(tmp_path), begun(device="cuda:0"))
 
 
 def test_questions_of_another_seed_or_text_are_refused() -> None:
@@ -148,3 +165,33 @@ def test_passkeys_of_other_lengths_are_refused() -> None:
     record.refuse_other_passkeys((8,), 5)
     with pytest.raises(ValueError, match=r"passkeys at \[8\], 5 each, this asks for 5 at \[8, 16\]"):
         record.refuse_other_passkeys((8, 16), 5)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"path": "a.txt", "sha256": "s"}, {"path": "elsewhere/b.txt", "sha256": "s"}),
+        ("a.txt", {"path": "a.txt", "sha256": "s"}),  # as older runs tell it
+    ],
+)
+def test_a_text_that_was_moved_is_the_same_question(before: Any, now: Any) -> None:
+    record = RunRecord(head())
+    record.add_entry("rope_ppl", MEANING | {"options": {"seed": 0, "text": before}}, "none", entry(answer("a")))
+    record.refuse_other_task("rope_ppl", MEANING | {"options": {"seed": 0, "text": now}})
+
+
+@pytest.mark.parametrize("now", [{"path": "a.txt", "sha256": "t"}, None, {"path": "b.txt", "sha256": "t"}])
+def test_a_text_that_was_edited_is_another_question(now: Any) -> None:
+    record = RunRecord(head())
+    told = {"path": "a.txt", "sha256": "s"}
+    record.add_entry("rope_ppl", MEANING | {"options": {"seed": 0, "text": told}}, "none", entry(answer("a")))
+    options = {"seed": 0} if now is None else {"seed": 0, "text": now}
+    with pytest.raises(ValueError, match=r"holds rope_ppl with .* this asks it with"):
+        record.refuse_other_task("rope_ppl", MEANING | {"options": options})
+
+
+def test_a_task_whose_scores_meant_something_else_is_refused() -> None:
+    record = RunRecord(head())
+    record.add_entry("rope_vt", MEANING | {"chance": 0.5}, "none", entry(answer("a")))
+    with pytest.raises(ValueError, match=r"rope_vt with chance = 0\.5, here it is 0: choose another --output"):
+        record.refuse_other_task("rope_vt", MEANING)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rope_scaling.eval.embedded import EMBEDDED
 from rope_scaling.eval.runner.grid import Grid
 from rope_scaling.eval.runner.sources import Source, sources
 from rope_scaling.eval.tasks.common.generated import Generated
@@ -89,13 +91,15 @@ def test_groups_and_rulers_names_become_tasks() -> None:
     ],
 )
 def test_a_task_says_what_its_scores_mean(name: str, metric: str, threshold: str | None, chance: float | None) -> None:
-    meaning = Source(name, grid(name, options={"text": "x"}), tokenizer()).meaning()
+    path = str(EMBEDDED["macbeth"])
+    meaning = Source(name, grid(name, options={"text": path}), tokenizer()).meaning()
+    content = hashlib.sha256(EMBEDDED["macbeth"].read_bytes()).hexdigest()
     assert meaning == {
         "metric": metric,
         "higher_is_better": metric == "acc",
         "threshold": threshold,
         "chance": chance,
-        "options": {"seed": 0, "text": "x"},
+        "options": {"seed": 0, "text": {"path": path, "sha256": content}},
     }
 
 
@@ -110,6 +114,21 @@ def test_a_task_says_what_its_scores_mean(name: str, metric: str, threshold: str
         (("rope_vt",), {"target": 1.5}, "--target-stderr must be between 0 and 1"),
         (("rope_vt",), {"options": {"hop": 3}}, "unknown metadata 'hop' for --metadata: did you mean 'hops'"),
         (("rope_vt",), {"options": {"seed": 3}}, "--metadata says what --seed is for"),
+        (
+            ("rope_vt", "rope_ppl"),
+            {"options": {"colour": 3}},
+            r"'colour' is for none .*chains \(rope_vt\); .*text \(",
+        ),
+        (
+            ("rope_kv",),
+            {"options": {"chains": 3}},
+            r"'chains' is for none .* They take needle \(rope_kv\)",
+        ),
+        (("rope_passkey",), {"options": {"text": "x"}}, "They take nothing beside the grid"),
+        (("rope_vt",), {"options": {"tokenizer": "x"}}, "'tokenizer' is for none of the tasks"),
+        (("niah_single_1",), {"options": {"add_bos_token": True}}, "'add_bos_token' is for none of the tasks"),
+        (("rope_ppl",), {"options": {"text": ["a"]}}, "text must name a readable UTF-8 file, got"),
+        (("rope_ppl",), {"options": {"text": "gone.txt"}}, "text must name a readable UTF-8 file, got 'gone.txt'"),
         (("rope_tv",), {}, "unknown task 'rope_tv': did you mean 'rope_vt'"),
         (("niah_singel_1",), {}, "unknown task 'niah_singel_1': did you mean 'niah_single_1'"),
         (("hellaswag",), {}, "every other task of lm-eval runs with rope-scaling lm-eval"),
@@ -118,4 +137,47 @@ def test_a_task_says_what_its_scores_mean(name: str, metric: str, threshold: str
 )
 def test_what_cannot_be_asked_is_told(names: tuple[str, ...], options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        sources(grid(*names, **options), tokenizer())
+        [source.meaning() for source in sources(grid(*names, **options), tokenizer())]
+
+
+def test_every_option_that_the_documents_name_is_taken_by_its_task() -> None:
+    taken = {
+        "rope_niah_single": {"haystack": "text", "needle": "word", "text": str(EMBEDDED["macbeth"])},
+        "rope_vt_mc": {"chains": 3, "hops": 2},
+        "rope_cwe": {"common": 5},
+        "rope_kv": {"needle": "word"},
+        "rope_ppl": {"text": str(EMBEDDED["macbeth"])},
+        "rope_ppl_stride": {"stride": 64},
+        "rope_ppl_window": {"window": 256, "stride": 32},
+        "rope_longppl": {"evaluator": "x", "evaluator_scheme": "none", "short": 64, "alpha": 1.0, "beta": -2.0},
+    }
+    for name, options in taken.items():
+        assert [source.name for source in sources(grid(name, options=options), tokenizer())] == [name]
+
+
+def test_questions_follow_what_a_text_holds_and_not_where_it_lies(tmp_path: Path) -> None:
+    def prompts(path: Path, name: str) -> list[str]:
+        source = Source(name, grid(name, samples=1, options={"text": str(path)}), tokenizer())
+        return [row["input"] + row["answer"] for row in source.rows({512: 1})]
+
+    text = EMBEDDED["macbeth"].read_text(encoding="utf-8")
+    first, moved = tmp_path / "a.txt", tmp_path / "b.txt"
+    for name in ("rope_niah_single_text", "rope_ppl"):
+        first.write_text(text, encoding="utf-8")
+        before = prompts(first, name)
+        moved.write_text(text, encoding="utf-8")
+        first.write_text(text.upper(), encoding="utf-8")  # in the same process: nothing may remember the path
+        assert prompts(moved, name) == before
+        assert prompts(first, name) != before
+    cached = [path.name for path in (tmp_path / "rope-scaling" / "tasks").iterdir()]
+    assert len(cached) == 2 * 2
+
+
+def test_a_text_that_changes_during_a_run_stops_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(EMBEDDED["macbeth"].read_text(encoding="utf-8"), encoding="utf-8")
+    (source,) = sources(grid("rope_ppl", samples=1, options={"text": str(path)}), tokenizer())
+    source.rows({512: 1})
+    path.write_text("other " * 2000, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"a\.txt was changed while it was asked about"):
+        source.rows({512: 1})
