@@ -17,6 +17,10 @@ from rope_scaling.eval.verdict import LEAST_BLOCKS
 TEXT = "perplexity"
 
 
+_LEAST = 2
+"""Tasks that are compared together."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One comparison; `None` where the pairs are too few to tell.
@@ -70,6 +74,7 @@ def compared(first: Record, second: Record, schemes: Sequence[tuple[str, str]]) 
     for scheme_a, scheme_b in schemes:
         found += _text_rows(first, second, scheme_a, scheme_b)
         found += _task_rows(first, second, scheme_a, scheme_b)
+        found += _together(first, second, scheme_a, scheme_b)
     rows = [one for one in found if isinstance(one, Row)]
     unpaired = tuple(dict.fromkeys(one for one in found if isinstance(one, str)))
     if not rows:
@@ -149,6 +154,32 @@ def _task_row(task: Task, asked: Asked, others: Asked, length: int, pairs: Seque
         left_out=(_at(asked, length) - len(pairs), _at(others, length) - len(pairs)),
         blocks=paired,
     )
+
+
+def _together(first: Record, second: Record, scheme_a: str, scheme_b: str) -> Iterator[Row]:
+    """Compare the questions of all tasks as one, each counting the same, at lengths that all were asked.
+
+    Tasks that guessing answers are left out where there are two that it does not.
+    """
+    others = {task.name: task for task in second.tasks if task.higher_is_better}
+    scored = []
+    for task in first.tasks:
+        other = others.get(task.name) if task.higher_is_better else None
+        ours, theirs = task.asked(scheme_a), other and other.asked(scheme_b)
+        if ours and theirs:
+            scored.append((task, pair(theirs.answers, ours.answers)))
+    told = [pairs for task, pairs in scored if pairs and not task.chance]
+    each = told if len(told) >= _LEAST else [pairs for task, pairs in scored if pairs and task.chance]
+    if len(each) < _LEAST:
+        return
+    for length in sorted(set.intersection(*({one.length for one, _ in pairs} for pairs in each))):
+        some = [both for pairs in each for both in pairs if both[0].length == length]
+        score_a, score_b = _scores([one for _, one in some]), _scores([one for one, _ in some])
+        yield Row(
+            *(f"{len(each)} tasks together", short(length), scheme_a, scheme_b, len(some)),
+            *(math.fsum(score_a) / len(some), math.fsum(score_b) / len(some), False),
+            difference(some, higher_is_better=True),
+        )
 
 
 def _at(asked: Asked, length: int) -> int:

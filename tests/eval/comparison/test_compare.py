@@ -57,6 +57,22 @@ def test_the_other_way_round_it_is_worse_and_the_exit_code_says_so(tmp_path: Pat
     assert (back["mean"], back["low"], back["high"]) == pytest.approx((-there["mean"], -there["high"], -there["low"]))
 
 
+def test_few_questions_of_many_tasks_are_compared_together(tmp_path: Path) -> None:
+    def run(name: str, right: int) -> Path:
+        each = {f"t{number}": task({"x": answers({1024: right, 2048: 1}, 1)}) for number in range(10)}
+        choice = task({"x": answers({1024: 1}, 1)}, chance=0.25)
+        return asked(tmp_path, name, **each, lonely=task({"x": answers({512: 1}, 1)}), c_mc=choice)
+
+    found = [one for one in rows(run("a.json", 0), run("b.json", 1)) if "together" in one["what"]]
+    assert found == []  # no length is that of all tasks
+    shared = {f"t{number}": task({"x": answers({1024: 0}, 1)}) for number in range(10)}
+    better = {name: task({"x": answers({1024: 1}, 1)}) for name in shared}
+    told = rows(asked(tmp_path, "c.json", **shared), asked(tmp_path, "d.json", **better))
+    assert {one["b_is"] for one in told[:-1]} == {"undecided"}
+    assert (told[-1]["what"], told[-1]["pairs"], told[-1]["b_is"]) == ("10 tasks together", 10, "better")
+    assert told[-1]["p_value"] == pytest.approx(2 / 2**10)
+
+
 def test_a_run_is_compared_with_itself_under_two_schemes(tmp_path: Path) -> None:
     run = written(tmp_path, tasked())
     found = rows(run, run, "--scheme-a", "none", "--scheme-b", "good:factor=4")
