@@ -11,14 +11,10 @@ from rope_scaling.eval.comparison.texts import text_blocks
 from rope_scaling.eval.report.asked import Answer, Asked, Task
 from rope_scaling.eval.report.pairs import Outcome, Pair, blocks, by_blocks, difference, outcome, pair
 from rope_scaling.eval.report.record import Record
-from rope_scaling.eval.stats import PairedDifference, holm, paired_blocks
+from rope_scaling.eval.stats import PairedDifference, averaged, holm, paired_blocks
 from rope_scaling.eval.verdict import LEAST_BLOCKS
 
 TEXT = "perplexity"
-
-
-_LEAST = 2
-"""Tasks that are compared together."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +164,8 @@ def _together(first: Record, second: Record, scheme_a: str, scheme_b: str) -> It
         ours, theirs = task.asked(scheme_a), other and other.asked(scheme_b)
         if ours and theirs:
             scored.append((task, pair(theirs.answers, ours.answers)))
-    told = [pairs for task, pairs in scored if pairs and not task.chance]
-    each = told if len(told) >= _LEAST else [pairs for task, pairs in scored if pairs and task.chance]
-    if len(each) < _LEAST:
+    each = [pairs for _, pairs in averaged([one for one in scored if one[1]], lambda one: one[0].chance)]
+    if not each:
         return
     for length in sorted(set.intersection(*({one.length for one, _ in pairs} for pairs in each))):
         some = [both for pairs in each for both in pairs if both[0].length == length]

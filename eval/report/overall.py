@@ -14,10 +14,8 @@ from rope_scaling.eval.report.task_charts import task_charts
 from rope_scaling.eval.report.task_tables import MARKS, reach_text
 from rope_scaling.eval.report.task_tables import pairs as task_pairs
 from rope_scaling.eval.report.tasks import Held, Place, TaskFinding, judged, paired
-from rope_scaling.eval.stats import THRESHOLDS, Interval, effective_length, mean_interval
+from rope_scaling.eval.stats import THRESHOLDS, Interval, averaged, effective_length, mean_interval
 
-_LEAST = 2
-"""Tasks that have a mean."""
 _THRESHOLD: Threshold = "ruler"
 """What RULER asks of the mean of its tasks."""
 
@@ -29,10 +27,8 @@ def overall(record: Record, found: Sequence[TaskFinding]) -> TaskFinding | None:
     question in a comparison. Only schemes that were asked all tasks have a mean, and only lengths at which each of
     those was asked all tasks.
     """
-    each = [one for one in found if one.task.higher_is_better]
-    told = [one for one in each if not one.task.chance]
-    scored = told if len(told) >= _LEAST else [one for one in each if one.task.chance]
-    if len(scored) < _LEAST:
+    scored = averaged([one for one in found if one.task.higher_is_better], lambda one: one.task.chance)
+    if not scored:
         return None
     schemes = [held.scheme for held in scored[0].schemes if all(one.held(held.scheme) for one in scored)]
     lengths = [at for at in scored[0].task.lengths if all(_asked_at(one, schemes, at) for one in scored)]

@@ -75,7 +75,7 @@ def overall_note() -> str:
     """Say how the comparison of all tasks together was made."""
     return (
         "Scheme minus the other, in percentage points on the same questions of all tasks, each question counting the "
-        "same; p is corrected by Holm for the comparisons of this table."
+        "same; p is corrected by Holm for all comparisons of all tasks together."
     )
 
 

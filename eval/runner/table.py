@@ -10,10 +10,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from rope_scaling.eval.bins import short
-from rope_scaling.eval.stats import THRESHOLDS, EffectiveLength, effective_length, mean_interval, score_interval
+from rope_scaling.eval.stats import (
+    THRESHOLDS,
+    EffectiveLength,
+    averaged,
+    effective_length,
+    mean_interval,
+    score_interval,
+)
 
-_LEAST = 2
-"""Tasks that have a mean."""
 _NOTE = (
     "sees: the largest length up to which the score reaches the threshold (RULER's 85.6 %, 90 % for needles); "
     "a range where 95 % intervals leave it open."
@@ -25,8 +30,9 @@ def print_tasks(console: Console, tasks: Mapping[str, Any]) -> None:
     for name, task in tasks.items():
         console.print(_title(name, task), style="italic", highlight=False)
         console.print(_table(task))
-    together = _together(tasks)
-    if len(together) >= _LEAST:
+    scored = [task for task in tasks.values() if task["higher_is_better"]]
+    together = averaged(scored, lambda task: task["chance"])
+    if together:
         console.print(
             f"mean of {len(together)} tasks, each counting the same: % right (95 % interval)",
             style="italic",
@@ -35,13 +41,6 @@ def print_tasks(console: Console, tasks: Mapping[str, Any]) -> None:
         console.print(_means(together))
     if any(task["threshold"] for task in tasks.values()):
         console.print(_NOTE, highlight=False)
-
-
-def _together(tasks: Mapping[str, Any]) -> list[Any]:
-    """Return the tasks that have a mean: those that guessing does not answer, where there are two; else the others."""
-    scored = [task for task in tasks.values() if task["higher_is_better"]]
-    told = [task for task in scored if not task["chance"]]
-    return told if len(told) >= _LEAST else [task for task in scored if task["chance"]]
 
 
 def _means(tasks: Sequence[Any]) -> Table:

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from rope_scaling.eval.stats.intervals import Interval
+
+Task = TypeVar("Task")
+_LEAST = 2
+"""Tasks that have a mean."""
+
+
+def averaged(tasks: Sequence[Task], chance: Callable[[Task], float | None]) -> list[Task]:
+    """Return the tasks that are taken together, none where there are not two.
+
+    Those that guessing does not answer, where there are two of them; else those that it does.
+
+    Args:
+        tasks: that are answered right or wrong.
+        chance: the score of guessing at one; 0 or None where there is none.
+    """
+    told = [task for task in tasks if not chance(task)]
+    chosen = told if len(told) >= _LEAST else [task for task in tasks if chance(task)]
+    return chosen if len(chosen) >= _LEAST else []
 
 
 def mean_interval(each: Sequence[Interval]) -> Interval:
