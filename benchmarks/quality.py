@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--depths", help="of what is asked for, such as 0,0.5; five from 0 to 1 unless given")
     parser.add_argument("--samples", type=int, default=4, help="questions for each length and depth")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--chunk", type=int, default=1024, help="tokens read in one forward pass")
+    parser.add_argument("--dtype", default="float32", help="of the weights, as for rope-scaling eval")
     parser.add_argument("--measures", default="perplexity,tasks")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
@@ -73,7 +75,7 @@ class Study:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.model, self.tokenizer = load(args.checkpoint, "float32", None)
+        self.model, self.tokenizer = load(args.checkpoint, args.dtype, None)
         self.length = describe(self.model).original_max_position_embeddings
         self.edges = parse_lengths(args.lengths) if args.lengths else edges_of(self.length, args.factor)
         self.texts = self.stretches()
@@ -102,7 +104,7 @@ class Study:
     def what(self, scheme: str, measure: str) -> dict[str, Any]:
         """All that a row depends on."""
         what = {"checkpoint": Path(self.args.checkpoint).name, "length": self.length, "factor": self.args.factor}
-        what |= {"scheme": scheme, "measure": measure}
+        what |= {"dtype": self.args.dtype, "scheme": scheme, "measure": measure}
         if measure == "perplexity":
             return what | {"text": self.args.text, "texts": self.args.texts, "edges": list(self.edges)}
         return what | self.grid()
@@ -140,13 +142,14 @@ class Study:
 
     def read(self, scheme: str, texts: Tensor) -> Tensor:
         """Nats of each token."""
+        chunk = self.args.chunk
         if scheme == "window":
             stride = default_stride(self.length)
-            beyond = window_nll(self.model, texts, length=self.length, stride=stride, bos=self.bos)
-            return torch.cat([token_nll(self.model, texts[:, : self.length]), beyond], dim=1)
+            beyond = window_nll(self.model, texts, length=self.length, stride=stride, bos=self.bos, chunk=chunk)
+            return torch.cat([token_nll(self.model, texts[:, : self.length], chunk=chunk), beyond], dim=1)
         if scheme != "none" and isinstance(parse_scheme(scheme), DynamicScaling):
-            return planned_nll(self.model, texts, length=self.length, edges=self.edges)
-        return token_nll(self.model, texts)
+            return planned_nll(self.model, texts, length=self.length, edges=self.edges, chunk=chunk)
+        return token_nll(self.model, texts, chunk=chunk)
 
     def answers(self, scheme: str, task: str) -> dict[str, Any]:
         """The score of each question."""
@@ -156,6 +159,7 @@ class Study:
             self.model,
             tokenizer=self.tokenizer,
             max_length=room,
+            chunk=self.args.chunk,
             batch_size=self.args.batch_size,
             add_bos_token=self.bos,
             allow_truncation=cut,

@@ -32,7 +32,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rope_scaling import patch_model
 from rope_scaling.eval.bins import parse_lengths
 from rope_scaling.eval.results import versions, write_json
-from rope_scaling.patches.remap.engine import RotatedPairs, attend, key_turn, keys_for_one_query, tiled
+from rope_scaling.patches.remap.engine import RotatedPairs, attend, attend_one_query, key_turn, tiled
 from rope_scaling.patches.remap.engine.coded import decode, encode
 from rope_scaling.patches.remap.engine.placed import Placed
 from rope_scaling.patches.remap.engine.tiles import cut
@@ -171,7 +171,7 @@ def step_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, flo
         scheme = parse_scheme(name)
         assert is_remap(scheme)
         turn = key_turn(index[:, -1:], index, scheme.bands(rope), pairs)
-        anew[name] = lambda turn=turn: sdpa(query, keys_for_one_query(key, turn, pairs), value)  # type: ignore[misc]
+        anew[name] = partial(attend_one_query, query, key, value, turn, pairs)
         kept[name] = over_kept_keys(scheme.bands(rope), query, key, value, pairs)
     found: dict[str, dict[str, float]] = {side: {} for side in anew}
     for column, works in (("step, anew", anew), ("step, kept", kept)):

@@ -1,4 +1,8 @@
-"""One query: each key belongs to one band, so the keys are turned by the whole difference and attention is plain."""
+"""One query: each key belongs to one band, so the keys are turned by the whole difference and attention is plain.
+
+On a CPU a block of keys is scored as soon as it is turned: written out and read again by PyTorch's SDPA, which is slow
+for one query, all keys cost several times more.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,11 @@ import torch
 from torch import Tensor
 
 from rope_scaling.patches.remap.engine.pairs import RotatedPairs, Turn, turn_by, turned, turned_in_blocks
+from rope_scaling.patches.remap.engine.scores import by_group, softmax
 from rope_scaling.remap import Bands
+
+_SCORED = 2**19
+"""Numbers of keys that are turned and scored at once: they stay in the cache of one core."""
 
 
 def key_turn(query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs) -> Turn:
@@ -46,6 +54,46 @@ def keys_for_one_query(key: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
     if turn.tokens == key.shape[2]:
         return turned(key, turn, pairs)
     return torch.cat((turned(key[:, :, : turn.tokens], turn, pairs), key[:, :, turn.tokens :]), dim=2)
+
+
+def attend_one_query(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    turn: Turn,
+    pairs: RotatedPairs,
+    *,
+    scaling: float | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention of one query to keys that `turn` turns, on a CPU and without a gradient; scores are float32 at least.
+
+    Args:
+        query: (batch, heads, 1, dims), rotated at its own index.
+        key: (batch, key heads, keys, dims), likewise.
+        value: (batch, key heads, keys, value dims).
+        turn: Of `key_turn`.
+        pairs: Which dimensions turn.
+        scaling: Multiplies the scores; 1 / √dims unless given.
+        mask: Broadcasts to (batch, heads, 1, keys): bool, true where a key is seen, or added to the scores.
+
+    Returns:
+        (batch, 1, heads, value dims), as attention functions of Transformers do.
+    """
+    wide = torch.promote_types(query.dtype, torch.float32)
+    scaled, keys = query.to(wide) * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.shape[2]
+    scores = scaled.new_empty(*query.shape[:3], keys)
+    size = max(1, _SCORED * keys // key.numel())
+    for first in range(0, keys, size):
+        tokens = slice(first, min(first + size, keys))
+        moving = min(max(turn.tokens - first, 0), size)
+        block = key[:, :, tokens].to(wide)
+        if moving:
+            block = turned_in_blocks(block, turn.part(slice(first, first + moving)).part, pairs, moving)
+        scores[..., tokens] = by_group(scaled, block.mT)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return by_group(softmax(scores).to(value.dtype), value).transpose(1, 2).contiguous()
 
 
 def _moving(offset: Tensor) -> int:

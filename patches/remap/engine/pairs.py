@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 1024
+_BLOCK = 2048
 """Tokens that a CPU turns at once: what a step writes, the next finds in the cache of one core."""
 _WIDE_BLOCK = 1 << 16
 """Elsewhere, where a step costs a launch."""

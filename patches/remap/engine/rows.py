@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rope_scaling.patches.remap.engine.pairs import RotatedPairs, turn_by, turned
+from rope_scaling.patches.remap.engine.scores import by_group, softmax
 from rope_scaling.patches.remap.engine.visible import Visible
 from rope_scaling.remap import IDENTITY, Bands, PositionMap
 
@@ -44,7 +45,7 @@ def attend_by_rows(
             scores = softcap * (scores / softcap).tanh()
         allowed = visible.seen(query.shape[0], query.shape[1], first, last, seen)
         scores = scores.masked_fill(~allowed, -torch.inf)
-        return _by_group(_softmax(scores, sinks), value[:, :, :seen])
+        return by_group(softmax(scores, sinks), value[:, :, :seen])
 
     size = max(1, _SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     ends = [*range(size, query.shape[2], size), query.shape[2]]
@@ -68,34 +69,13 @@ def _scores(
     query: Tensor, keys: Mapping[PositionMap, Tensor], i: Tensor, j: Tensor, bands: Bands, pairs: RotatedPairs
 ) -> Tensor:
     """(batch, heads, queries, keys); keys later than a query, which only a mask of one's own shows, where they are."""
-    scores = _by_group(query, keys[IDENTITY].mT)
+    scores = by_group(query, keys[IDENTITY].mT)
     for band in bands:
         if not band.plain:
-            other = _by_group(_placed(query, i, band.queries, pairs), keys[band.keys].mT)
+            other = by_group(_placed(query, i, band.queries, pairs), keys[band.keys].mT)
             holds = band.region.holds(i[:, :, None], j[:, None, :])
             scores = torch.where(holds[:, None], other, scores)
     return scores
-
-
-def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
-    """Along the keys; zeros for a query that sees none."""
-    largest = scores.detach().amax(-1, keepdim=True)
-    if sinks is not None:
-        sinks = sinks.to(scores.dtype)[:, None, None]
-        largest = torch.maximum(largest, sinks.detach())
-    largest = largest.clamp(min=torch.finfo(scores.dtype).min)
-    scores = (scores - largest).exp()
-    total = scores.sum(-1, keepdim=True)
-    if sinks is not None:
-        total = total + (sinks - largest).exp()
-    return scores / total.clamp(min=torch.finfo(scores.dtype).tiny)
-
-
-def _by_group(queries: Tensor, keys: Tensor) -> Tensor:
-    """(batch, heads, n, a) times (batch, key heads, a, b): the heads of a group share a key head, uncopied."""
-    rows, heads, n, _ = queries.shape
-    grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
-    return (grouped @ keys).reshape(rows, heads, n, keys.shape[-1])
 
 
 def _recomputed(some: Callable[[int, int], Tensor], first: int, last: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rope_scaling import patch_model, unpatch_model
-from rope_scaling.patches.remap import call
-from rope_scaling.patches.remap.engine import key_turn
+from rope_scaling.patches.remap import attention, call
+from rope_scaling.patches.remap.engine import attend_one_query, key_turn
 from tests.architectures.shrink import tiny_config as axes_config
 from tests.architectures.shrink import tiny_model as axes_model
 from tests.models import TRAINED, tiny_model, tokens
@@ -42,6 +42,38 @@ def test_the_angles_of_a_step_are_computed_once_for_all_layers(monkeypatch: pyte
     monkeypatch.setattr(call, "key_turn", lambda *given: asked.append(given) or key_turn(*given))
     read(model, TEXT[:, -1:], cache, [1])
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("implementation", "kind", "own"),
+    [("sdpa", "dynamic", True), ("sdpa", "static", True), ("eager", "dynamic", False)],
+)
+def test_on_a_cpu_a_step_asks_sdpa_for_nothing(
+    monkeypatch: pytest.MonkeyPatch, implementation: str, kind: str, own: bool
+) -> None:
+    model = remapped()
+    model.set_attn_implementation(implementation)
+    cache, asked = new_cache(model, kind), []
+    wanted = whole(model)[:, -1:]
+    read(model, TEXT, cache, [TEXT.shape[1] - 1])
+
+    def counted(*given: Any, **more: Any) -> Tensor:
+        asked.append(given)
+        return attend_one_query(*given, **more)
+
+    monkeypatch.setattr(attention, "attend_one_query", counted)
+    assert apart(read(model, TEXT[:, -1:], cache, [1]), wanted) < 1e-5
+    assert bool(asked) == own
+
+
+def test_a_step_under_autocast_or_with_a_gradient_is_left_to_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = remapped()
+    monkeypatch.setattr(attention, "attend_one_query", None)
+    for asked in (torch.autocast("cpu", torch.bfloat16), torch.enable_grad()):
+        cache = new_cache(model, "dynamic")
+        read(model, TEXT, cache, [TEXT.shape[1] - 1])
+        with asked:
+            assert model(TEXT[:, -1:], past_key_values=cache).logits.isfinite().all()
 
 
 def test_within_the_trained_length_a_static_cache_changes_no_bit() -> None:
