@@ -156,23 +156,28 @@ def attention_times(length: int, args: argparse.Namespace) -> dict[str, dict[str
 
 
 def step_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """One layer's attention of the last query: SDPA, keys turned anew for it, and keys kept where each band wants them.
+    """The attention of the last query in every layer: SDPA, keys turned anew, and keys kept where bands want them.
 
-    What a step does once for all layers (angles) is not timed, nor is what keeping would cost: a second set of keys,
-    and the turn of the newest.
+    Each layer has keys of its own, as in a model: those of one layer would stay in the processor's cache. What a step
+    does once for all layers (angles) is not timed, nor is what keeping would cost: a second set of keys, and the turn
+    of the newest.
     """
-    query, key, value = (torch.randn(1, heads, tokens, 64) for heads, tokens in ((9, 1), (3, length), (3, length)))
+    query = torch.randn(1, 9, 1, 64)
+    layers = [(torch.randn(1, 3, length, 64), torch.randn(1, 3, length, 64)) for _ in range(args.layers)]
     rope, index = Rope.plain(1e5, 64, TRAINED), torch.arange(length)[None]
     pairs = RotatedPairs(torch.tensor(rope.inv_freq, dtype=torch.float32))
     sdpa = partial(torch.nn.functional.scaled_dot_product_attention, enable_gqa=True)
-    anew: dict[str, Callable[[], Any]] = {UNPATCHED: lambda: sdpa(query, key, value)}
+    anew: dict[str, Callable[[], Any]] = {UNPATCHED: lambda: [sdpa(query, *layer) for layer in layers]}
     kept = dict(anew)
     for name in args.schemes:
         scheme = parse_scheme(name)
         assert is_remap(scheme)
-        turn = key_turn(index[:, -1:], index, scheme.bands(rope), pairs)
-        anew[name] = partial(attend_one_query, query, key, value, turn, pairs)
-        kept[name] = over_kept_keys(scheme.bands(rope), query, key, value, pairs)
+        bands = scheme.bands(rope)
+        turn = key_turn(index[:, -1:], index, bands, pairs)
+        step = partial(attend_one_query, turn=turn, pairs=pairs)
+        anew[name] = lambda step=step: [step(query, *layer) for layer in layers]  # type: ignore[misc]
+        ready = [over_kept_keys(bands, query, *layer, pairs) for layer in layers]
+        kept[name] = lambda ready=ready: [one() for one in ready]  # type: ignore[misc]
     found: dict[str, dict[str, float]] = {side: {} for side in anew}
     for column, works in (("step, anew", anew), ("step, kept", kept)):
         times: dict[str, list[float]] = {side: [] for side in works}

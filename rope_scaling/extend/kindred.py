@@ -14,8 +14,8 @@ def kindred(scheme: Remap, rope: Rope, model_type: str) -> dict[str, str]:
     """What each engine that has such an attention is to be told, by engine; empty where none has it.
 
     Read from ggml-org/llama.cpp common/arg.cpp (-gan, -gaw: llama-completion and llama-passkey, llama-cli before
-    December 2025; the server dropped them in pull request 9860), and from `dual_chunk_flash_attn` of vLLM (up to 0.10,
-    pull request 11844) and of SGLang.
+    December 2025; the server dropped them in pull request 9860), and from `dual_chunk_flash_attn` of vLLM (pull request
+    11844; removed in 0.11.0 by pull request 25351, issue 49296) and of SGLang.
     """
     if isinstance(scheme, SelfExtend):
         return {"llama.cpp": _group_attention(scheme, rope)}

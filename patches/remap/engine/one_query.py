@@ -9,12 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rope_scaling.patches.remap.engine.pairs import RotatedPairs, Turn, turn_by, turned, turned_in_blocks
+from rope_scaling.patches.remap.engine.pairs import (
+    RotatedPairs,
+    Turn,
+    tokens_at_once,
+    turn_by,
+    turned,
+    turned_in_blocks,
+)
 from rope_scaling.patches.remap.engine.scores import by_group, softmax
 from rope_scaling.remap import Bands
-
-_SCORED = 2**19
-"""Numbers of keys that are turned and scored at once: they stay in the cache of one core."""
 
 
 def key_turn(query_index: Tensor, key_index: Tensor, bands: Bands, pairs: RotatedPairs) -> Turn:
@@ -81,19 +85,30 @@ def attend_one_query(
         (batch, 1, heads, value dims), as attention functions of Transformers do.
     """
     wide = torch.promote_types(query.dtype, torch.float32)
-    scaled, keys = query.to(wide) * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.shape[2]
-    scores = scaled.new_empty(*query.shape[:3], keys)
-    size = max(1, _SCORED * keys // key.numel())
+    scaled = query.to(wide) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = _scores(scaled, key, turn, pairs)
+    if mask is None:
+        shares = scores.softmax(-1)
+    else:
+        shares = softmax(scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask)
+    return by_group(shares.to(value.dtype), value).transpose(1, 2).contiguous()
+
+
+def _scores(query: Tensor, key: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
+    """(batch, heads, 1, keys)."""
+    rows, key_heads, keys, dims = key.shape
+    grouped = query.reshape(rows, key_heads, -1, dims)
+    scores = query.new_empty(rows, key_heads, grouped.shape[2], keys)
+    size = min(keys, tokens_at_once(key.device, rows * key_heads * dims))
+    room = query.new_empty(rows, key_heads, size, dims)  # one for all blocks: a new one each costs page faults
     for first in range(0, keys, size):
         tokens = slice(first, min(first + size, keys))
-        moving = min(max(turn.tokens - first, 0), size)
-        block = key[:, :, tokens].to(wide)
-        if moving:
-            block = turned_in_blocks(block, turn.part(slice(first, first + moving)).part, pairs, moving)
-        scores[..., tokens] = by_group(scaled, block.mT)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return by_group(softmax(scores).to(value.dtype), value).transpose(1, 2).contiguous()
+        block = key[:, :, tokens]
+        if first < turn.tokens:
+            of_block = turn.part(tokens)
+            block = turned_in_blocks(block, of_block.part, pairs, of_block.tokens, room[:, :, : block.shape[2]])
+        scores[..., tokens] = grouped @ block.to(query.dtype).mT
+    return scores.view(rows, -1, 1, keys)
 
 
 def _moving(offset: Tensor) -> int:

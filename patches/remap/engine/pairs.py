@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 2048
-"""Tokens that a CPU turns at once: what a step writes, the next finds in the cache of one core."""
-_WIDE_BLOCK = 1 << 16
+_BLOCK = 2**19
+"""Numbers that a CPU turns at once: most of what a step writes, the next finds in the cache of its core."""
+_WIDE_BLOCK = 2**26
 """Elsewhere, where a step costs a launch."""
 
 
@@ -66,7 +66,8 @@ def turn_by(offsets: Tensor, pairs: RotatedPairs, dtype: torch.dtype = torch.flo
     """
     if torch.compiler.is_compiling():  # a compiler writes its own loop
         return _turn_of_block(offsets, pairs, dtype)
-    blocks = [_turn_of_block(one, pairs, dtype) for one in torch.split(offsets, _block(offsets), dim=-1)]
+    size = tokens_at_once(offsets.device, offsets[..., :1].numel() * pairs.inv_freq.shape[0])
+    blocks = [_turn_of_block(one, pairs, dtype) for one in torch.split(offsets, size, dim=-1)]
     if len(blocks) == 1:
         return blocks[0]
     return Turn(*(torch.cat([getattr(one, name) for one in blocks], dim=-2) for name in ("cos", "sin")))
@@ -87,7 +88,11 @@ def turned(vectors: Tensor, turn: Turn, pairs: RotatedPairs) -> Tensor:
 
 
 def turned_in_blocks(
-    vectors: Tensor, turn: Callable[[slice], Turn], pairs: RotatedPairs, moving: int | None = None
+    vectors: Tensor,
+    turn: Callable[[slice], Turn],
+    pairs: RotatedPairs,
+    moving: int | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """`turned`, without a gradient, some tokens at a time: each number is fetched from memory once.
 
@@ -96,11 +101,14 @@ def turned_in_blocks(
         turn: That of some of the tokens.
         pairs: What turns.
         moving: How many tokens turn, the first ones; all of them unless given.
+        out: Where to write them, of a dtype that may be wider; a new tensor unless given.
     """
     moving = vectors.shape[-2] if moving is None else moving
-    width, size = 2 * pairs.inv_freq.shape[0], _block(vectors)
+    width, size = 2 * pairs.inv_freq.shape[0], tokens_at_once(vectors.device, vectors[..., :1, :].numel())
     whole = width == vectors.shape[-1]
-    out = torch.empty_like(vectors) if whole else vectors.clone()
+    out = torch.empty_like(vectors) if out is None else out
+    if not whole:
+        out.copy_(vectors)
     dims = slice(pairs.start, pairs.start + width)
     for first in range(0, moving, size):
         tokens = slice(first, min(first + size, moving))
@@ -118,13 +126,14 @@ def _turn_of_block(offsets: Tensor, pairs: RotatedPairs, dtype: torch.dtype) -> 
     return Turn(both, angle.sin())
 
 
-def _block(vectors: Tensor) -> int:
-    return _BLOCK if vectors.device.type == "cpu" else _WIDE_BLOCK
+def tokens_at_once(device: torch.device, numbers: int) -> int:
+    """How many tokens to turn in one step, each of so many numbers."""
+    return max(1, (_BLOCK if device.type == "cpu" else _WIDE_BLOCK) // max(1, numbers))
 
 
 def _turn_block(old: Tensor, new: Tensor, turn: Turn, interleaved: bool) -> None:
     wide = old.to(torch.promote_types(old.dtype, turn.cos.dtype))
-    done = new if wide is old else torch.empty_like(wide)
+    done = new if new.dtype == wide.dtype else torch.empty_like(wide)
     torch.mul(wide, turn.cos, out=done)
     (x, y), (a, b) = _halves(wide, interleaved), _halves(done, interleaved)
     a.addcmul_(y, turn.sin, value=-1)

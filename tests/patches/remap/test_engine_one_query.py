@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from rope_scaling.patches.remap.engine import attend, attend_one_query, key_turn, one_query, pairs
+from rope_scaling.patches.remap.engine import attend, attend_one_query, key_turn, pairs
 from rope_scaling.remap import Bands
 from tests.patches.remap.engine_cases import BANDS, CLOSE, Case, case, turned_keys
 
@@ -37,11 +37,10 @@ def by_ourselves(given: Case, query: Tensor, last: Tensor, bands: Bands, mask: T
 
 @pytest.fixture(params=[by_sdpa, by_ourselves, "blocks"], ids=["sdpa", "ours", "in blocks"])
 def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
-    """Attention of one query, whole or with blocks of 7 keys that are turned by 3."""
+    """Attention of one query, whole or in blocks of 7 keys."""
     if not isinstance(request.param, str):
         return request.param  # type: ignore[no-any-return]
-    monkeypatch.setattr(one_query, "_SCORED", 7 * 2 * 2 * 16)
-    monkeypatch.setattr(pairs, "_BLOCK", 3)
+    monkeypatch.setattr(pairs, "_BLOCK", 7 * 2 * 2 * 16)
     return by_ourselves
 
 
@@ -97,7 +96,7 @@ def test_many_tokens_turn_in_blocks_as_few_do_at_once(monkeypatch: pytest.Monkey
     given = case(61)
     where = (index(61)[:, -1:], index(61), PAPERS, given.pairs)
     whole = turned_keys(given.key, *where)
-    monkeypatch.setattr(pairs, "_BLOCK", 7)
+    monkeypatch.setattr(pairs, "_BLOCK", 7 * 2 * 2 * 16)
     torch.testing.assert_close(turned_keys(given.key, *where), whole, rtol=0, atol=1e-6)
 
 
