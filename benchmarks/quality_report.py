@@ -1,27 +1,36 @@
 """The table and the picture of what `benchmarks/quality.py` has measured.
 
-python benchmarks/quality_report.py quality.jsonl --markdown quality.md --picture docs/pictures/quality
+python benchmarks/quality_report.py quality.jsonl --markdown quality.md --summary summary.md \
+    --picture docs/pictures/quality
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rope_scaling.eval.bins import short
+from rope_scaling.eval.bins import bins, short
 from rope_scaling.eval.images import write_figure
 from rope_scaling.eval.intervals import wilson
 from rope_scaling.eval.stats import PairedDifference, paired_answers, paired_blocks
 
 Row = dict[str, Any]
+Key = tuple[str, int, float]
+"""A checkpoint, its trained length and the factor."""
 Found = dict[tuple[str, str], Row]
 """Rows by scheme and measure."""
 
+ORDER = (
+    *("window", "none", "linear", "ntk", "yarn", "dynamic-yarn"),
+    *("self-extend", "leaky-rerope", "rerope", "dca", "lampe", "string", "string over yarn"),
+)
 BLUE, ORANGE, GREY = "#2a6fb0", "#c8641b", "#777777"
 EDGE = 0.06
 """Nats per token past which a picture would show one scheme and no difference between the others."""
@@ -32,27 +41,87 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--against", default="yarn", help="the scheme that answers to questions are compared with")
     parser.add_argument("--tasks", help="which to show; all unless given")
-    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--markdown", type=Path, help="where to write a table for each checkpoint and factor")
+    parser.add_argument("--summary", type=Path, help="where to write one table of all, a row a scheme")
     parser.add_argument("--picture", type=Path, help="written as .svg and .png")
     args = parser.parse_args()
     rows = [json.loads(line) for path in args.runs for line in path.read_text("utf-8").splitlines()]
     shown = {"perplexity", *args.tasks.split(",")} if args.tasks else {row["measure"] for row in rows}
     studies = studies_of([row for row in rows if row["measure"] in shown])
-    text = "\n\n".join(table(title, found, args.against) for title, found in studies.items())
+    text = "\n\n".join(table(title_of(key), found, args.against) for key, found in studies.items())
     print(text)
     if args.markdown:
         args.markdown.write_text(text + "\n", encoding="utf-8")
+    if args.summary:
+        args.summary.write_text(summary(studies) + "\n", encoding="utf-8")
     for kind in (".svg", ".png") if args.picture else ():
         write_figure(draw(studies), args.picture.with_suffix(kind), title="What each scheme is worth", force=True)
 
 
-def studies_of(rows: Sequence[Row]) -> dict[str, Found]:
-    """Rows by checkpoint and factor; the last of several about the same."""
-    studies: dict[str, Found] = {}
-    for row in rows:
-        title = f"{row['checkpoint']}, trained to {short(row['length'])}, factor {row['factor']:g}"
-        studies.setdefault(title, {})[row["scheme"], row["measure"]] = row
-    return studies
+def studies_of(rows: Sequence[Row]) -> dict[Key, Found]:
+    """Rows by checkpoint and factor, schemes in their usual order; the last of several about the same."""
+    studies: dict[Key, Found] = {}
+    for row in sorted(rows, key=lambda row: rank(row["scheme"])):
+        key = row["checkpoint"], row["length"], row["factor"]
+        studies.setdefault(key, {})[row["scheme"], row["measure"]] = row
+    return dict(sorted(studies.items(), key=lambda study: study[0][1:]))
+
+
+def rank(scheme: str) -> int:
+    """Where a scheme stands in tables."""
+    return ORDER.index(named(scheme)) if named(scheme) in ORDER else len(ORDER)
+
+
+def named(scheme: str) -> str:
+    """A scheme without the numbers that differ by factor: string:over="yarn:factor=2.5" is string over yarn."""
+    return re.sub(r':over="?(\w+):factor=[^"]*"?', r" over \1", scheme)
+
+
+def title_of(key: Key) -> str:
+    checkpoint, length, factor = key
+    return f"{checkpoint}, trained to {short(length)}, factor {factor:g}"
+
+
+def summary(studies: dict[Key, Found]) -> str:
+    """All studies as one Markdown table: for each checkpoint what is past L and what within, a line a factor."""
+    checkpoints: dict[str, list[Key]] = {}
+    for key in studies:
+        checkpoints.setdefault(f"`{key[0]}`, L = {short(key[1])}", []).append(key)
+    head = ["scheme"]
+    for name, keys in checkpoints.items():
+        factors = ", ".join(f"×{factor:g}" for _, _, factor in keys)
+        head += [f"{name}, {factors}: nats past L against `window`", "passkeys past L", "perplexity within L"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name in dict.fromkeys(named(scheme) for found in studies.values() for scheme in schemes_of(found)):
+        cells = [f"`{name}`".replace(" over ", "` over `")]
+        for keys in checkpoints.values():
+            of_name = [short_row(studies[key], key[1], name) for key in keys]
+            cells += ["<br>".join(one) for one in zip(*of_name, strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def short_row(found: Found, length: int, name: str) -> tuple[str, str, str]:
+    """Of one scheme: nats past L against `window`, passkeys found past L, and what perplexity within L costs."""
+    scheme = next((one for one in schemes_of(found) if named(one) == name), "")
+    difference = against(found, scheme, "window")
+    asked = past(found.get((scheme, "rope_passkey"), {}))
+    return (
+        "–" if difference is None else signed(difference, 3),
+        f"{sum(asked):g} of {len(asked)}" if asked else "–",
+        tax(found, scheme, length),
+    )
+
+
+def tax(found: Found, scheme: str, length: int) -> str:
+    """By how much perplexity within L is above that of the unpatched model."""
+    own, plain = found.get((scheme, "perplexity")), found.get(("none", "perplexity"))
+    if own is None or plain is None:
+        return "–"
+    pairs = zip(bins(tuple(plain["edges"])), own["perplexity"].values(), plain["perplexity"].values(), strict=True)
+    more = [(part.stop - part.start) * math.log(one / other) for part, one, other in pairs if part.stop <= length]
+    percent = f"{100 * math.expm1(sum(more) / length):+.1f} %"
+    return "0" if percent.strip("+-") == "0.0 %" else percent.replace("-", "−")
 
 
 def table(title: str, found: Found, against: str) -> str:
@@ -61,26 +130,27 @@ def table(title: str, found: Found, against: str) -> str:
     tasks = list(dict.fromkeys(task for _, task in found if task != "perplexity"))
     ranges = next(list(row["perplexity"]) for row in found.values() if "perplexity" in row)
     lengths = {task: next((lengths_of(row) for (_, name), row in found.items() if name == task), []) for task in tasks}
-    head = ["scheme", *ranges, "nats past L against `window`"]
+    head = ["scheme", *ranges, "nats past L against `window`", f"against `{against}`"]
     for task in tasks:
         head += [f"`{task}` at {', '.join(map(short, lengths[task]))}", f"past L against `{against}`"]
     lines = [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for scheme in schemes:
-        cells = [f"`{scheme}`", *perplexities(found, scheme, ranges)]
+        cells = [f"`{scheme}`", *perplexities(found, scheme, ranges, against)]
         for task in tasks:
             cells += answered(found, scheme, task, against)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def perplexities(found: Found, scheme: str, ranges: Sequence[str]) -> list[str]:
+def perplexities(found: Found, scheme: str, ranges: Sequence[str], other: str) -> list[str]:
     row = found.get((scheme, "perplexity"), {})
     if "refused" in row:
-        return ["refused", *[""] * len(ranges)]
+        return ["refused", *[""] * (len(ranges) + 1)]
     if not row:
-        return [""] * (len(ranges) + 1)
-    difference = against_window(found, scheme)
-    return [*(f"{row['perplexity'][name]:.2f}" for name in ranges), "" if difference is None else signed(difference, 3)]
+        return [""] * (len(ranges) + 2)
+    differences = [against(found, scheme, one) for one in ("window", other)]
+    told = ["" if one is None else signed(one, 3) for one in differences]
+    return [*(f"{row['perplexity'][name]:.2f}" for name in ranges), *told]
 
 
 def answered(found: Found, scheme: str, task: str, against: str) -> list[str]:
@@ -96,12 +166,12 @@ def answered(found: Found, scheme: str, task: str, against: str) -> list[str]:
     return [" · ".join(cells) + " %", signed(paired_answers(past(row), past(other)), 2)]
 
 
-def against_window(found: Found, scheme: str) -> PairedDifference | None:
-    """The difference in nats per token past L, by pairs of blocks of 64 tokens; None for `window` itself."""
-    row, window = found.get((scheme, "perplexity"), {}), found.get(("window", "perplexity"), {})
-    if scheme == "window" or "blocks" not in row or "blocks" not in window:
+def against(found: Found, scheme: str, other: str) -> PairedDifference | None:
+    """The difference in nats per token past L, by pairs of blocks of 64 tokens; None where there is nothing to pair."""
+    row, base = found.get((scheme, "perplexity"), {}), found.get((other, "perplexity"), {})
+    if scheme == other or "blocks" not in row or "blocks" not in base:
         return None
-    return paired_blocks(torch.tensor(row["blocks"]), torch.tensor(window["blocks"]))
+    return paired_blocks(torch.tensor(row["blocks"]), torch.tensor(base["blocks"]))
 
 
 def lengths_of(row: Row) -> list[int]:
@@ -110,16 +180,18 @@ def lengths_of(row: Row) -> list[int]:
 
 def past(row: Row) -> list[float]:
     """The scores of the questions that are longer than L."""
-    return [score for length, _, score in row["answers"] if length > row["length"]]
+    return [score for length, _, score in row.get("answers", []) if length > row["length"]]
 
 
 def signed(difference: PairedDifference, digits: int) -> str:
     """A difference with the ends of its 95 % interval, bold where that does not hold 0."""
-    told = f"{difference.mean:+.{digits}f} [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]"
+    told = f"{difference.mean:+.{digits}f} [{difference.low:+.{digits}f}, {difference.high:+.{digits}f}]".replace(
+        "-", "−"
+    )
     return f"**{told}**" if difference.low > 0 or difference.high < 0 else told
 
 
-def draw(studies: dict[str, Found]) -> dict[str, Any]:
+def draw(studies: dict[Key, Found]) -> dict[str, Any]:
     """A Plotly figure: for each study, nats against `window` on the left and questions past L on the right."""
     data: list[Row] = []
     layout: Row = {
@@ -134,10 +206,10 @@ def draw(studies: dict[str, Found]) -> dict[str, Any]:
     sizes = [90 + 22 * len(schemes_of(found)) for found in studies.values()]
     layout["height"] = 70 + sum(sizes)
     top = 1.0
-    for (title, found), size in zip(studies.items(), sizes, strict=True):
+    for (key, found), size in zip(studies.items(), sizes, strict=True):
         bottom = top - size / sum(sizes)
         span = (bottom + 30 / sum(sizes), top - 50 / sum(sizes))
-        layout["annotations"].append(label(f"<b>{title}</b>", 0, top - 28 / sum(sizes), 14))
+        layout["annotations"].append(label(f"<b>{title_of(key)}</b>", 0, top - 28 / sum(sizes), 14))
         draw_study(found, span, data, layout)
         top = bottom
     return {"data": data, "layout": layout}
@@ -182,7 +254,7 @@ def label(text: str, x: float, y: float, size: int) -> Row:
 def nats(found: Found) -> Row:
     """Differences to `window` with their intervals; what is off by more than `EDGE` nats is left there."""
     schemes = schemes_of(found)
-    known = {scheme: one for scheme in schemes if (one := against_window(found, scheme)) is not None}
+    known = {scheme: one for scheme in schemes if (one := against(found, scheme, "window")) is not None}
     inside = [one.mean <= EDGE for one in known.values()]
     return dots(
         [schemes.index(scheme) for scheme in known],
