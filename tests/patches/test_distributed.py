@@ -1,9 +1,11 @@
-"""Patched models under DDP and FSDP2, two processes on the CPU, against native twins wrapped likewise."""
+"""Patched models on two processes on the CPU: DDP and FSDP2 against native twins, tensor parallelism against one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.distributed import DistributedConfig
 
 from rope_scaling import patch_model, unpatch_model
 from tests.models import TRAINED, tiny_config, tiny_model, tokens
@@ -81,12 +85,44 @@ def fsdp2(rank: int) -> Outcome:
     return said | {"undone": plain_logits(unpatch_model(patched_yarn(sharded(tiny_model()))))}
 
 
-WAYS = ddp, fsdp2
+def two_headed() -> PreTrainedModel:
+    """A model with a key head for each process."""
+    return tiny_model(tiny_config(num_key_value_heads=RANKS))
+
+
+def written(model: PreTrainedModel) -> Outcome:
+    """Logits of a text past L, and what is written after it."""
+    prompt = IDS[:, : TRAINED + 10]
+    wrote = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=6, do_sample=False)
+    return {"logits": plain_logits(model), "wrote": wrote}
+
+
+def tensor_parallel(rank: int) -> Outcome:
+    """Each process has a part of every layer's heads."""
+    config = DistributedConfig(tp_plan="auto")
+    with TemporaryDirectory() as folder:
+        shared = [folder]
+        dist.broadcast_object_list(shared)
+        two_headed().save_pretrained(shared[0])  # the first process writes
+        dist.barrier()
+        model = AutoModelForCausalLM.from_pretrained(shared[0], distributed_config=config).eval()
+        dist.barrier()
+    said: Outcome = {"sharded": isinstance(model.model.layers[0].self_attn.q_proj.weight, DTensor)}
+    before = plain_logits(model)
+    for scheme in SCHEMES:
+        said[scheme] = written(patch_model(model, scheme, factor=FACTOR))
+        assert torch.equal(plain_logits(unpatch_model(model)), before), scheme
+    return said
+
+
+WAYS = ddp, fsdp2, tensor_parallel
+SCHEMES = "yarn", "dynamic-yarn", "self-extend"
 
 
 def run(rank: int, folder: str) -> None:
     """What each process does: both ways one after the other, as starting processes takes longer than either."""
     torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(RANKS)}
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
     try:
         for work in WAYS:
@@ -103,7 +139,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("work", WAYS, ids=["DDP", "FSDP2"])
+@pytest.mark.parametrize("work", [ddp, fsdp2], ids=["DDP", "FSDP2"])
 def test_a_training_step_on_two_ranks_is_that_of_the_native_twin(work: Callable[[int], Outcome], told: Path) -> None:
     patched, plain = plain_logits(twin_of_patched()), plain_logits(tiny_model())
     for rank in range(RANKS):
@@ -116,3 +152,13 @@ def test_a_training_step_on_two_ranks_is_that_of_the_native_twin(work: Callable[
             assert torch.equal(ours["before"], patched), how
             assert ours["loss"] == twin["loss"], how
             assert torch.equal(ours["after"], twin["after"]), how
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_heads_divided_between_two_ranks_write_what_one_process_writes(scheme: str, told: Path) -> None:
+    alone = written(patch_model(two_headed(), scheme, factor=FACTOR))
+    for rank in range(RANKS):
+        said = torch.load(told / f"tensor_parallel-{rank}.pt")
+        assert said["sharded"]
+        torch.testing.assert_close(said[scheme]["logits"], alone["logits"], rtol=0, atol=1e-5)
+        assert torch.equal(said[scheme]["wrote"], alone["wrote"])
