@@ -4,12 +4,13 @@
     python benchmarks/remap.py --lengths 4k --layers 2 --schemes dca:factor=4
     python benchmarks/remap.py --attention --repeat 5 --flex    # the attention of one layer alone, all schemes
     python benchmarks/remap.py --step --repeat 50               # one query's attention: keys turned anew, or kept
+    python benchmarks/remap.py --memory --repeat 5              # memory alone, so many processes a side
 
 Random weights in the shape of SmolLM2-135M, L = 4096, float32, batch 1, a DynamicCache, on the CPU. All sides take
 turns in one process, so that a busy machine slows them alike; a figure is the median of ratios to the unpatched model's
-seconds of processor in the same turn. Memory is measured in a process for each side: the peak of the resident set less
-what the model holds ("resident"), and the same where glibc is made to give every larger block back as soon as it is
-freed ("held": what tensors take, without the holes between them).
+seconds of processor in the same turn. Memory is measured in processes of their own, medians of each side's: the peak of
+the resident set less what the model holds ("resident"), and the same where glibc is made to give every larger block
+back as soon as it is freed ("held": what tensors take, without the holes between them).
 """
 
 from __future__ import annotations
@@ -105,6 +106,18 @@ def ratio(times: dict[str, list[float]], side: str) -> float:
     """The median over turns, the first step or prefill among them only where there is no other."""
     pairs = list(zip(times[side], times[UNPATCHED], strict=True))
     return statistics.median(own / other for own, other in pairs[1:] or pairs)
+
+
+def memory_of(length: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """For each side the peak of a prefill, resident and held."""
+    sides = (UNPATCHED, *args.schemes)
+    found: dict[str, dict[str, float]] = {side: {} for side in sides}
+    for kind in ("resident", "held"):
+        peaks = {side: [memory(length, side, kind == "held", args) for _ in range(args.repeat)] for side in sides}
+        print(length, kind, {side: [round(peak / 2**20) for peak in own] for side, own in peaks.items()}, flush=True)
+        for side, own in peaks.items():
+            found[side][kind] = statistics.median(own) / statistics.median(peaks[UNPATCHED])
+    return found
 
 
 def memory(length: int, side: str, held: bool, args: argparse.Namespace) -> int:
@@ -230,28 +243,29 @@ def main() -> None:
     parser.add_argument("--lengths", default="8k,16k")
     parser.add_argument("--schemes", nargs="*")
     parser.add_argument("--layers", type=int, default=30)
-    parser.add_argument("--repeat", type=int, default=2, help="prefills")
+    parser.add_argument("--repeat", type=int, default=2, help="prefills, and processes whose memory is measured")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--attention", action="store_true")
     parser.add_argument("--step", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--flex", action="store_true")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--child")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
-    measure = attention_times if args.attention else step_times if args.step else model_times
-    args.schemes = args.schemes or (SCHEMES if measure is model_times else ALL)
+    asked = attention_times if args.attention else step_times if args.step else memory_of if args.memory else None
+    measures = [asked] if asked else [model_times, memory_of]
+    args.schemes = args.schemes or (ALL if args.attention or args.step else SCHEMES)
     lengths = parse_lengths(args.lengths)
     if args.child:
         return child(args.child, lengths[-1], args.layers)
     found: dict[str, Any] = {}
     for length in lengths:
-        found[str(length)] = measure(length, args)
-        for kind in ("resident", "held") if measure is model_times else ():
-            bytes_of = {side: memory(length, side, kind == "held", args) for side in (UNPATCHED, *args.schemes)}
-            for side, peak in bytes_of.items():
-                found[str(length)][side][kind] = peak / bytes_of[UNPATCHED]
-        print(table(found), flush=True)
+        sides = found[str(length)] = {}
+        for measure in measures:
+            for side, numbers in measure(length, args).items():
+                sides.setdefault(side, {}).update(numbers)
+            print(table(found), flush=True)
     if args.output:
         write_json(
             args.output, {"found": found, "threads": torch.get_num_threads(), "versions": versions()}, force=True
