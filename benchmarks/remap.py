@@ -6,11 +6,11 @@
     python benchmarks/remap.py --step --repeat 50               # one query's attention: keys turned anew, or kept
     python benchmarks/remap.py --memory --repeat 5              # memory alone, so many processes a side
 
-Random weights in the shape of SmolLM2-135M, L = 4096, float32, batch 1, a DynamicCache, on the CPU. All sides take
-turns in one process, so that a busy machine slows them alike; a figure is the median of ratios to the unpatched model's
-seconds of processor in the same turn. Memory is measured in processes of their own, medians of each side's: the peak of
-the resident set less what the model holds ("resident"), and the same where glibc is made to give every larger block
-back as soon as it is freed ("held": what tensors take, without the holes between them).
+Random weights in the shape of SmolLM2-135M, L = 4096, float32 unless `--dtype` says otherwise, batch 1, a DynamicCache,
+on the CPU. All sides take turns in one process, so that a busy machine slows them alike; a figure is the median of
+ratios to the unpatched model's seconds of processor in the same turn. Memory is measured in processes of their own,
+medians of each side's: the peak of the resident set less what the model holds ("resident"), and the same where glibc is
+made to give every larger block back as soon as it is freed ("held": what tensors take, without the holes between them).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ALL = (
 UNPATCHED = "unpatched"
 
 
-def model_of(layers: int, scheme: str) -> Any:
+def model_of(layers: int, scheme: str, dtype: str) -> Any:
     config = LlamaConfig(
         vocab_size=49152,
         hidden_size=576,
@@ -67,7 +67,7 @@ def model_of(layers: int, scheme: str) -> Any:
         tie_word_embeddings=True,
     )
     torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval()
+    model = LlamaForCausalLM(config).eval().to(getattr(torch, dtype))
     return model if scheme == UNPATCHED else patch_model(model, parse_scheme(scheme))
 
 
@@ -84,7 +84,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
 def model_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """For each side the prefill of `length` tokens and a step after it."""
     sides = (UNPATCHED, *args.schemes)
-    models = {side: model_of(args.layers, side) for side in sides}
+    models = {side: model_of(args.layers, side, args.dtype) for side in sides}
     ids, caches = text(length), {}
     prefill: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(args.repeat):
@@ -122,14 +122,15 @@ def memory_of(length: int, args: argparse.Namespace) -> dict[str, dict[str, floa
 
 def memory(length: int, side: str, held: bool, args: argparse.Namespace) -> int:
     """Bytes at the peak of a prefill above those of the loaded model, in a process of its own."""
-    command = [sys.executable, __file__, "--child", side, "--lengths", str(length), "--layers", str(args.layers)]
+    command = [sys.executable, __file__, "--child", side, "--lengths", str(length)]
+    command += ["--layers", str(args.layers), "--dtype", args.dtype]
     environment = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "65536"} if held else {})
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return int(done.stdout.split()[-1])
 
 
-def child(side: str, length: int, layers: int) -> None:
-    model = model_of(layers, side)
+def child(side: str, length: int, layers: int, dtype: str) -> None:
+    model = model_of(layers, side, dtype)
     model(text(8), use_cache=True, logits_to_keep=1)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew, at what is held now
     before = resident("VmRSS")
@@ -145,7 +146,8 @@ def resident(kind: str) -> int:
 
 def attention_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """One layer's attention of `length` queries: SDPA, each scheme, and one scheme by compiled FlexAttention."""
-    query, key, value = (torch.randn(1, length, heads, 64).transpose(1, 2) for heads in (9, 3, 3))
+    dtype = getattr(torch, args.dtype)
+    query, key, value = (torch.randn(1, length, heads, 64, dtype=dtype).transpose(1, 2) for heads in (9, 3, 3))
     rope = Rope.plain(1e5, 64, TRAINED)
     pairs = RotatedPairs(torch.tensor(rope.inv_freq, dtype=torch.float32))
 
@@ -175,8 +177,9 @@ def step_times(length: int, args: argparse.Namespace) -> dict[str, dict[str, flo
     does once for all layers (angles) is not timed, nor is what keeping would cost: a second set of keys, and the turn
     of the newest.
     """
-    query = torch.randn(1, 9, 1, 64)
-    layers = [(torch.randn(1, 3, length, 64), torch.randn(1, 3, length, 64)) for _ in range(args.layers)]
+    dtype = getattr(torch, args.dtype)
+    query = torch.randn(1, 9, 1, 64, dtype=dtype)
+    layers = [tuple(torch.randn(2, 1, 3, length, 64, dtype=dtype)) for _ in range(args.layers)]
     rope, index = Rope.plain(1e5, 64, TRAINED), torch.arange(length)[None]
     pairs = RotatedPairs(torch.tensor(rope.inv_freq, dtype=torch.float32))
     sdpa = partial(torch.nn.functional.scaled_dot_product_attention, enable_gqa=True)
@@ -250,6 +253,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--flex", action="store_true")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--child")
     args = parser.parse_args()
     torch.set_grad_enabled(False)
@@ -258,7 +262,7 @@ def main() -> None:
     args.schemes = args.schemes or (ALL if args.attention or args.step else SCHEMES)
     lengths = parse_lengths(args.lengths)
     if args.child:
-        return child(args.child, lengths[-1], args.layers)
+        return child(args.child, lengths[-1], args.layers, args.dtype)
     found: dict[str, Any] = {}
     for length in lengths:
         sides = found[str(length)] = {}
