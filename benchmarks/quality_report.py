@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,22 @@ def main() -> None:
 
 
 def studies_of(rows: Sequence[Row]) -> dict[Key, Found]:
-    """Rows by checkpoint and factor, schemes in their usual order; the last of several about the same."""
+    """Rows by checkpoint and factor, schemes in their usual order; the last of several about the same.
+
+    Answers to questions of other lengths and depths are put together: each stands for itself.
+    """
     studies: dict[Key, Found] = {}
     for row in sorted(rows, key=lambda row: rank(row["scheme"])):
-        key = row["checkpoint"], row["length"], row["factor"]
-        studies.setdefault(key, {})[row["scheme"], row["measure"]] = row
+        found = studies.setdefault((row["checkpoint"], row["length"], row["factor"]), {})
+        what = row["scheme"], row["measure"]
+        found[what] = row | {"answers": joined(found[what], row)} if what in found and "answers" in row else row
     return dict(sorted(studies.items(), key=lambda study: study[0][1:]))
+
+
+def joined(earlier: Row, row: Row) -> list[list[float]]:
+    """The answers of a row, and those of an earlier one at lengths and depths that this one has not asked."""
+    asked = {(length, depth) for length, depth, _ in row["answers"]}
+    return row["answers"] + [one for one in earlier.get("answers", []) if tuple(one[:2]) not in asked]
 
 
 def rank(scheme: str) -> int:
@@ -105,7 +116,7 @@ def short_row(found: Found, length: int, name: str) -> tuple[str, str, str]:
     """Of one scheme: nats past L against `window`, passkeys found past L, and what perplexity within L costs."""
     scheme = next((one for one in schemes_of(found) if named(one) == name), "")
     difference = against(found, scheme, "window")
-    asked = past(found.get((scheme, "rope_passkey"), {}))
+    asked = past(found.get((scheme, "rope_passkey"), {})).values()
     return (
         "–" if difference is None else signed(difference, 3),
         f"{sum(asked):g} of {len(asked)}" if asked else "–",
@@ -163,7 +174,10 @@ def answered(found: Found, scheme: str, task: str, against: str) -> list[str]:
         cells.append(f"{100 * sum(scores) / len(scores):.0f}")
     if scheme == against or "answers" not in other:
         return [" · ".join(cells) + " %", ""]
-    return [" · ".join(cells) + " %", signed(paired_answers(past(row), past(other)), 2)]
+    ours, theirs = past(row), past(other)
+    both = [asked for asked in ours if asked in theirs]
+    difference = paired_answers([ours[asked] for asked in both], [theirs[asked] for asked in both])
+    return [" · ".join(cells) + " %", signed(difference, 2)]
 
 
 def against(found: Found, scheme: str, other: str) -> PairedDifference | None:
@@ -178,9 +192,15 @@ def lengths_of(row: Row) -> list[int]:
     return sorted({length for length, _, _ in row.get("answers", [])}) or row["lengths"]
 
 
-def past(row: Row) -> list[float]:
-    """The scores of the questions that are longer than L."""
-    return [score for length, _, score in row.get("answers", []) if length > row["length"]]
+def past(row: Row) -> dict[tuple[int, float, int], float]:
+    """The scores of the questions that are longer than L, by length, depth and number."""
+    numbers: Counter[tuple[int, float]] = Counter()
+    scores: dict[tuple[int, float, int], float] = {}
+    for length, depth, score in row.get("answers", []):
+        numbers[length, depth] += 1
+        if length > row["length"]:
+            scores[length, depth, numbers[length, depth]] = score
+    return scores
 
 
 def signed(difference: PairedDifference, digits: int) -> str:
@@ -236,7 +256,7 @@ def draw_study(found: Found, span: tuple[float, float], data: list[Row], layout:
             "anchor": f"x{axis}",
             "range": (len(schemes) - 0.5, -0.5),
             "tickvals": list(range(len(schemes))),
-            "ticktext": schemes if place == 0 else [""] * len(schemes),
+            "ticktext": [named(scheme) for scheme in schemes] if place == 0 else [""] * len(schemes),
             "gridcolor": "white",
             "zeroline": False,
         }
@@ -268,7 +288,9 @@ def nats(found: Found) -> Row:
 def shares(found: Found, task: str) -> Row:
     """Shares of right answers past L with Wilson's intervals."""
     schemes = schemes_of(found)
-    rows = {scheme: past(found[scheme, task]) for scheme in schemes if "answers" in found.get((scheme, task), {})}
+    rows = {
+        scheme: past(found[scheme, task]).values() for scheme in schemes if "answers" in found.get((scheme, task), {})
+    }
     ends = [wilson(sum(scores), len(scores)) for scores in rows.values()]
     means = [sum(scores) / len(scores) for scores in rows.values()]
     return dots([schemes.index(scheme) for scheme in rows], means, ends, [BLUE] * len(rows), [""] * len(rows))
