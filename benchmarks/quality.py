@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--text", default="macbeth", help="a file, or what rope-scaling fetch knows")
     parser.add_argument("--schemes", default=SCHEMES)
     parser.add_argument("--factor", type=float, default=4.0)
+    parser.add_argument("--taken", help="as if it had been trained to this length only: what a scheme costs within it")
     parser.add_argument("--lengths", help="edges of the ranges of positions; of L and the factor unless given")
     parser.add_argument("--texts", type=int, default=16, help="stretches of the text")
     parser.add_argument("--tasks", default=TASKS)
@@ -76,7 +77,8 @@ class Study:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.model, self.tokenizer = load(args.checkpoint, args.dtype, None)
-        self.length = describe(self.model).original_max_position_embeddings
+        (taken,) = parse_lengths(args.taken) if args.taken else (None,)
+        self.taken, self.length = taken, taken or describe(self.model).original_max_position_embeddings
         self.edges = parse_lengths(args.lengths) if args.lengths else edges_of(self.length, args.factor)
         self.texts = self.stretches()
         self.bos = int(self.texts[0, 0]) == self.tokenizer.bos_token_id
@@ -103,7 +105,8 @@ class Study:
 
     def what(self, scheme: str, measure: str) -> dict[str, Any]:
         """All that a row depends on."""
-        what = {"checkpoint": Path(self.args.checkpoint).name, "length": self.length, "factor": self.args.factor}
+        name = Path(self.args.checkpoint).name + (f", as if trained to {self.args.taken}" if self.taken else "")
+        what = {"checkpoint": name, "length": self.length, "factor": self.args.factor}
         what |= {"dtype": self.args.dtype, "scheme": scheme, "measure": measure}
         if measure == "perplexity":
             return what | {"text": self.args.text, "texts": self.args.texts, "edges": list(self.edges)}
@@ -129,7 +132,7 @@ class Study:
         if scheme in ("window", "none"):
             yield
             return
-        with patched(self.model, parse_scheme(scheme), factor=self.args.factor):
+        with patched(self.model, parse_scheme(scheme), factor=self.args.factor, original_max_length=self.taken):
             yield
 
     def nll(self, scheme: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def named(scheme: str) -> str:
 
 def title_of(key: Key) -> str:
     checkpoint, length, factor = key
-    return f"{checkpoint}, trained to {short(length)}, factor {factor:g}"
+    return f"{checkpoint}, L = {short(length)}, factor {factor:g}"
 
 
 def summary(studies: dict[Key, Found]) -> str:
