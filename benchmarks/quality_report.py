@@ -53,6 +53,7 @@ def main() -> None:
     print(text)
     if args.markdown:
         args.markdown.write_text(text + "\n", encoding="utf-8")
+    studies = {key: found for key, found in studies.items() if any(measure == "perplexity" for _, measure in found)}
     if args.summary:
         args.summary.write_text(summary(studies) + "\n", encoding="utf-8")
     for kind in (".svg", ".png") if args.picture else ():
@@ -139,14 +140,16 @@ def table(title: str, found: Found, against: str) -> str:
     """One study as Markdown: a row a scheme."""
     schemes = list(dict.fromkeys(scheme for scheme, _ in found))
     tasks = list(dict.fromkeys(task for _, task in found if task != "perplexity"))
-    ranges = next(list(row["perplexity"]) for row in found.values() if "perplexity" in row)
+    ranges = next((list(row["perplexity"]) for row in found.values() if "perplexity" in row), None)
     lengths = {task: next((lengths_of(row) for (_, name), row in found.items() if name == task), []) for task in tasks}
-    head = ["scheme", *ranges, "nats past L against `window`", f"against `{against}`"]
+    head = ["scheme"]
+    if ranges is not None:
+        head += [*ranges, "nats past L against `window`", f"against `{against}`"]
     for task in tasks:
         head += [f"`{task}` at {', '.join(map(short, lengths[task]))}", f"past L against `{against}`"]
     lines = [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for scheme in schemes:
-        cells = [f"`{scheme}`", *perplexities(found, scheme, ranges, against)]
+        cells = [f"`{scheme}`", *([] if ranges is None else perplexities(found, scheme, ranges, against))]
         for task in tasks:
             cells += answered(found, scheme, task, against)
         lines.append(f"| {' | '.join(cells)} |")

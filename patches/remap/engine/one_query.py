@@ -1,7 +1,7 @@
 """One query: each key belongs to one band, so the keys are turned by the whole difference and attention is plain.
 
-On a CPU a block of keys is scored as soon as it is turned: written out and read again by PyTorch's SDPA, which is slow
-for one query, all keys cost several times more.
+On a CPU a block of keys is scored as soon as it is turned, while it lies in the core's cache: to write all of them out
+for PyTorch's SDPA, which is slow for one query, takes longer (docs/remap.md).
 """
 
 from __future__ import annotations
