@@ -7,6 +7,7 @@ python benchmarks/quality_report.py quality.jsonl --markdown quality.md --summar
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -49,7 +50,7 @@ def main() -> None:
     rows = [json.loads(line) for path in args.runs for line in path.read_text("utf-8").splitlines()]
     shown = {"perplexity", *args.tasks.split(",")} if args.tasks else {row["measure"] for row in rows}
     studies = studies_of([row for row in rows if row["measure"] in shown])
-    text = "\n\n".join(table(title_of(key), found, args.against) for key, found in studies.items())
+    text = "\n\n".join(tables(title_of(key), found, args.against) for key, found in studies.items())
     print(text)
     if args.markdown:
         args.markdown.write_text(text + "\n", encoding="utf-8")
@@ -136,24 +137,38 @@ def tax(found: Found, scheme: str, length: int) -> str:
     return "0" if percent.strip("+-") == "0.0 %" else percent.replace("-", "−")
 
 
-def table(title: str, found: Found, against: str) -> str:
-    """One study as Markdown: a row a scheme."""
-    schemes = list(dict.fromkeys(scheme for scheme, _ in found))
-    tasks = list(dict.fromkeys(task for _, task in found if task != "perplexity"))
-    ranges = next((list(row["perplexity"]) for row in found.values() if "perplexity" in row), None)
-    lengths = {task: next((lengths_of(row) for (_, name), row in found.items() if name == task), []) for task in tasks}
+def tables(title: str, found: Found, other: str) -> str:
+    """One study as Markdown: perplexity, then tasks, each with a row a scheme."""
+    made = [table(*part) for part in (of_perplexity(found, other), of_tasks(found, other)) if len(part[0]) > 1]
+    return "\n\n".join([f"**{title}**", *made])
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def of_perplexity(found: Found, other: str) -> tuple[list[str], list[list[str]]]:
+    """By position, and the differences past L."""
+    ranges = next((list(row["perplexity"]) for row in found.values() if "perplexity" in row), [])
+    schemes = [scheme for scheme, measure in found if measure == "perplexity"]
+    head = ["scheme", *ranges, *(["nats past L against `window`", f"against `{other}`"] if ranges else [])]
+    return head, [[f"`{scheme}`", *perplexities(found, scheme, ranges, other)] for scheme in schemes]
+
+
+def of_tasks(found: Found, other: str) -> tuple[list[str], list[list[str]]]:
+    """Right answers by length, and the differences of their shares past L."""
+    asked = {what: row for what, row in found.items() if "answers" in row}
+    lengths: dict[str, set[int]] = {}
+    for (_, name), row in asked.items():
+        lengths.setdefault(name, set()).update(lengths_of(row))
     head = ["scheme"]
-    if ranges is not None:
-        head += [*ranges, "nats past L against `window`", f"against `{against}`"]
-    for task in tasks:
-        head += [f"`{task}` at {', '.join(map(short, lengths[task]))}", f"past L against `{against}`"]
-    lines = [f"**{title}**", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for scheme in schemes:
-        cells = [f"`{scheme}`", *([] if ranges is None else perplexities(found, scheme, ranges, against))]
-        for task in tasks:
-            cells += answered(found, scheme, task, against)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    for name, of_name in lengths.items():
+        head += [f"`{name}` at {', '.join(map(short, sorted(of_name)))}", f"past L against `{other}`"]
+    rows = []
+    for scheme in dict.fromkeys(scheme for scheme, _ in asked):
+        parts = [answered(found, scheme, name, other, sorted(of_name)) for name, of_name in lengths.items()]
+        rows.append([f"`{scheme}`", *itertools.chain(*parts)])
+    return head, rows
 
 
 def perplexities(found: Found, scheme: str, ranges: Sequence[str], other: str) -> list[str]:
@@ -167,20 +182,20 @@ def perplexities(found: Found, scheme: str, ranges: Sequence[str], other: str) -
     return [*(f"{row['perplexity'][name]:.2f}" for name in ranges), *told]
 
 
-def answered(found: Found, scheme: str, task: str, against: str) -> list[str]:
+def answered(found: Found, scheme: str, task: str, against: str, lengths: Sequence[int]) -> list[str]:
     row, other = found.get((scheme, task), {}), found.get((against, task), {})
     if "answers" not in row:
         return ["", ""]
     cells = []
-    for length in lengths_of(row):
+    for length in lengths:
         scores = [score for at, _, score in row["answers"] if at == length]
-        cells.append(f"{100 * sum(scores) / len(scores):.0f}")
-    if scheme == against or "answers" not in other:
-        return [" · ".join(cells) + " %", ""]
+        cells.append(f"{sum(scores):g}/{len(scores)}" if scores else "–")
     ours, theirs = past(row), past(other)
     both = [asked for asked in ours if asked in theirs]
+    if scheme == against or not both:
+        return [" · ".join(cells), ""]
     difference = paired_answers([ours[asked] for asked in both], [theirs[asked] for asked in both])
-    return [" · ".join(cells) + " %", signed(difference, 2)]
+    return [" · ".join(cells), signed(difference, 2)]
 
 
 def against(found: Found, scheme: str, other: str) -> PairedDifference | None:
