@@ -44,6 +44,8 @@ SCHEMES = (
     'string,string:over="yarn:factor={share}"'
 )
 """`share` is the factor over 1.6: what `string` leaves to another scheme where it does not reach."""
+CHUNK = 1024
+"""Tokens of a forward pass: from 768 queries on PyTorch's attention for a CPU is quicker."""
 TASKS = "rope_passkey,rope_niah_multikey_mc,rope_vt_mc"
 
 
@@ -61,8 +63,6 @@ def main() -> None:
     parser.add_argument("--depths", help="of what is asked for, such as 0,0.5; five from 0 to 1 unless given")
     parser.add_argument("--samples", type=int, default=4, help="questions for each length and depth")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--chunk", type=int, default=1024, help="tokens read in one forward pass")
-    parser.add_argument("--dtype", default="float32", help="of the weights, as for rope-scaling eval")
     parser.add_argument("--measures", default="perplexity,tasks")
     parser.add_argument("-o", "--output", type=Path, required=True)
     args = parser.parse_args()
@@ -76,7 +76,7 @@ class Study:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.model, self.tokenizer = load(args.checkpoint, args.dtype, None)
+        self.model, self.tokenizer = load(args.checkpoint, "float32", None)
         (taken,) = parse_lengths(args.taken) if args.taken else (None,)
         self.taken, self.length = taken, taken or describe(self.model).original_max_position_embeddings
         self.edges = parse_lengths(args.lengths) if args.lengths else edges_of(self.length, args.factor)
@@ -107,7 +107,7 @@ class Study:
         """All that a row depends on."""
         name = Path(self.args.checkpoint).name + (f", as if trained to {self.args.taken}" if self.taken else "")
         what = {"checkpoint": name, "length": self.length, "factor": self.args.factor}
-        what |= {"dtype": self.args.dtype, "scheme": scheme, "measure": measure}
+        what |= {"scheme": scheme, "measure": measure}
         if measure == "perplexity":
             return what | {"text": self.args.text, "texts": self.args.texts, "edges": list(self.edges)}
         return what | self.grid()
@@ -145,14 +145,13 @@ class Study:
 
     def read(self, scheme: str, texts: Tensor) -> Tensor:
         """Nats of each token."""
-        chunk = self.args.chunk
         if scheme == "window":
             stride = default_stride(self.length)
-            beyond = window_nll(self.model, texts, length=self.length, stride=stride, bos=self.bos, chunk=chunk)
-            return torch.cat([token_nll(self.model, texts[:, : self.length], chunk=chunk), beyond], dim=1)
+            beyond = window_nll(self.model, texts, length=self.length, stride=stride, bos=self.bos, chunk=CHUNK)
+            return torch.cat([token_nll(self.model, texts[:, : self.length], chunk=CHUNK), beyond], dim=1)
         if scheme != "none" and isinstance(parse_scheme(scheme), DynamicScaling):
-            return planned_nll(self.model, texts, length=self.length, edges=self.edges, chunk=chunk)
-        return token_nll(self.model, texts, chunk=chunk)
+            return planned_nll(self.model, texts, length=self.length, edges=self.edges, chunk=CHUNK)
+        return token_nll(self.model, texts, chunk=CHUNK)
 
     def answers(self, scheme: str, task: str) -> dict[str, Any]:
         """The score of each question."""
@@ -162,7 +161,7 @@ class Study:
             self.model,
             tokenizer=self.tokenizer,
             max_length=room,
-            chunk=self.args.chunk,
+            chunk=CHUNK,
             batch_size=self.args.batch_size,
             add_bos_token=self.bos,
             allow_truncation=cut,
